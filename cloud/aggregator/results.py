@@ -106,17 +106,17 @@ class RunResults:
         self.metrics.fleet.evaluated(reports)
 
     def _show_algorithm_metrics(self, algorithm: Loaded, closed: Closed) -> Mapping[str, float]:
-        """Show the algorithm's own numbers of what the round was made of, and what is wrong."""
-        uploads = server_loop.used_uploads(closed)
+        """Show the devices' loss, the algorithm's own numbers of the round, and what is wrong."""
+        uploads, loss = server_loop.used_uploads(closed), outcome.train_loss(closed.answers)
         if not uploads:
             return {}
         run_state = closed.run_state
         measures = algorithm.round_metrics(uploads, run_state.state, run_state.broadcast)
-        self.metrics.algorithm_metrics(measures)
+        self.metrics.algorithm_metrics({**loss, **measures})
         found = algorithm.metric_warnings(measures)
         for name, sentence in found.items():
             if name not in self._warnings:  # each is logged once, until it has passed
                 facts = {"round": closed.number, "concern": name}
                 log.warning("after round %d: %s", closed.number, sentence, extra=facts)
         self._warnings = frozenset(found)
-        return measures
+        return {**loss, **measures}

@@ -110,7 +110,8 @@ class Run:
         algorithm = self._algorithm()
         stands, reports = self._rounds_left(algorithm)
         self._results.record_evaluation(reports)
-        past, epsilon = self.ledger.history(), self.metrics.fleet.epsilon
+        past = list(map(self._devices.record.told, self.ledger.history()))
+        epsilon = self.metrics.fleet.epsilon
         path = outcome.write(self._summary, self.contract, stands, past, reports, epsilon)
         knowledge, refuses = wire.fingerprint(stands.broadcast), self._refuses_outliers
         record = recording.record_of(self.contract, self.ledger, knowledge, refuses)

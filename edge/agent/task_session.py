@@ -58,7 +58,18 @@ class TaskSession:
         trains = self.privacy is None or release is None or self.privacy.spend(release)
         if not trains:
             log.info("round %d: the privacy budget is spent: this device only evaluates", number)
-        return self.client.answer(number, broadcast, trains)
+        return self._with_loss(self.client.answer(number, broadcast, trains))
+
+    def _with_loss(self, answer: Answer[Any]) -> Answer[Any]:
+        """Return an answer whose report tells the training loss, where the task may know it.
+
+        A client with privacy has none to tell; what goes into sums is nobody's to see, and a loss
+        would be each device's own.
+        """
+        if answer.upload is None or self.contract.secure:
+            return answer
+        loss = getattr(self.client, "training_loss", None)  # of networks
+        return replace(answer, report=answer.report.with_train_loss(loss))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from edgeloop.errors import DataError
 log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
+PARTS = ("train", "test")
 FORMAT = "edgeloop 1"
 _STATISTIC = "Size of samples for labels in clients"
 _KEYS = {"format", "num_clients", "num_classes", _STATISTIC}
@@ -57,6 +59,36 @@ def is_client_folder(folder: Path) -> bool:
     return not content or not isinstance(content, dict) or not _KEYS.isdisjoint(content)
 
 
+def file_of(folder: Path, part: str, client: int) -> Path:
+    """Return a client's file: `train/0.npz`, or as PFLlib's first versions named it.
+
+    Those have `train/train0_.npz`; `train0.npz` and `train_0.npz` are read, too. Where there is
+    none, the first name is returned.
+    """
+    usual = folder / part / f"{client}.npz"
+    if usual.is_file():
+        return usual
+    spelt = (f"{part}{client}_", f"{part}{client}", f"{part}_{client}")
+    others = (folder / part / f"{name}.npz" for name in spelt)
+    return next((each for each in others if each.is_file()), usual)
+
+
+def _numbers(folder: Path) -> list[int]:
+    """Return the numbers of the clients that have a file here, ascending."""
+    return sorted({number for number, _ in _numbered(folder)})
+
+
+def _numbered(folder: Path) -> list[tuple[int, Path]]:
+    """Return the clients' files that are there, with their clients' numbers."""
+    found = []
+    for part in PARTS:
+        name = re.compile(rf"(?:{part}_?)?([0-9]+)|{part}([0-9]+)_")
+        for each in folder.glob(f"{part}/*.npz"):
+            if (known := name.fullmatch(each.stem)) is not None:
+                found.append((int(known[1] or known[2]), each))
+    return found
+
+
 def read_config(folder: Path) -> FolderConfig:
     """Return what a folder's `config.json` says, and what its files say where it does not.
 
@@ -66,15 +98,6 @@ def read_config(folder: Path) -> FolderConfig:
     found = _Settings(folder, _content(folder)).config()
     _log_left_out(folder, found.clients)
     return found
-
-
-def _numbers(folder: Path) -> list[int]:
-    """Return the numbers of the clients that have a file here, ascending."""
-    return sorted({int(each.stem) for each in _files(folder) if each.stem.isdecimal()})
-
-
-def _files(folder: Path) -> list[Path]:
-    return [*folder.glob("train/*.npz"), *folder.glob("test/*.npz")]
 
 
 def _content(folder: Path) -> Mapping[str, Any]:
@@ -94,9 +117,9 @@ def _content(folder: Path) -> Mapping[str, Any]:
 def _log_left_out(folder: Path, clients: int) -> None:
     """Say which files are no client's."""
     left = SkippedFiles()
-    for part in ("train", "test"):
+    for part in PARTS:
         if (folder / part).is_dir():
-            left.others(folder / part, [folder / part / f"{each}.npz" for each in range(clients)])
+            left.others(folder / part, [file_of(folder, part, each) for each in range(clients)])
     left.log_summary(folder)
 
 
@@ -153,7 +176,7 @@ class _Settings:
 
     def _labelled(self) -> int:
         """Return one more than the largest label of the files that are there."""
-        files = sorted(_files(self.folder))
+        files = sorted(each for _, each in _numbered(self.folder))
         largest = [int(read_labels(each, MOST_CLASSES).max(initial=-1)) for each in files]
         return max(largest, default=-1) + 1
 

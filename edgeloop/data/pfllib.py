@@ -4,6 +4,7 @@
                         where it is missing, or one of the two, the files tell
     train/{client}.npz  `x`, `y` (ours), or one pickled dict of both under `data` (theirs)
     test/{client}.npz
+    train/train{client}_.npz, test/test{client}_.npz    PFLlib's first versions
 
 Shape suffixes: N windows, C channels, T steps.
 """
@@ -17,7 +18,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from edgeloop.data.archives import read_labels, read_shard
-from edgeloop.data.client_files import FolderConfig, read_config
+from edgeloop.data.client_files import FolderConfig, file_of, read_config
 from edgeloop.data.federation import Federation, split
 from edgeloop.data.looks import log_looks
 from edgeloop.data.partitions import Partition
@@ -137,7 +138,7 @@ class FolderFederation(Federation):
         return digest.hexdigest()
 
     def _path(self, part: str, client: int) -> Path:
-        return self.folder / part / f"{client}.npz"
+        return file_of(self.folder, part, client)
 
     def _read(self, part: str, client: int) -> Shard:
         self._check(client)

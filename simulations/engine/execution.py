@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from edgeloop import round_history, server_loop
 from edgeloop.algorithm import Algorithm
-from edgeloop.client import Report
+from edgeloop.answers import Report, mean_loss
 from edgeloop.data import Federation
 from edgeloop.errors import ConfigError
 from edgeloop.participation import ParticipationPolicy, Recorded
@@ -173,7 +173,7 @@ def _train_loss(
     trained = {
         name: answer.report for name, answer in closed.answers.items() if answer.upload is not None
     }
-    return measurements.mean_loss(trained, cohort.map_clients(_client_loss))
+    return mean_loss(trained, cohort.map_clients(_client_loss))
 
 
 def _client_loss(name: str, client: Any) -> float | None:
