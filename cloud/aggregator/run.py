@@ -121,7 +121,7 @@ class Run:
 
     def stay(self) -> None:
         """Answer until the process is stopped; devices may leave meanwhile."""
-        while algorithms.info(self.contract.algorithm).forgets:
+        while algorithms.info(self.contract.algorithm).forgets and not self.contract.secure:
             self._devices.heed(self._algorithm(), self._connect, None)
             time.sleep(AGAIN_SECONDS)
         threading.Event().wait()
