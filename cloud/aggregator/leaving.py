@@ -228,7 +228,8 @@ def _leave(settings: TaskSettings, ledger: Ledger, device: str) -> None:
     leaving.check(settings.name, contract.algorithm, bool(contract.secure))
     algorithm = algorithms.load_for_contract(contract)
     alone.ensure_only_aggregator(settings.broker, contract)
-    with MqttConnection(settings.broker, client_id(settings.name, SERVER), []) as connection:
+    name, folder = client_id(settings.name, SERVER), settings.folder
+    with MqttConnection(settings.broker, name, [], signed_in=folder) as connection:
         left = take_out(settings, contract, algorithm, ledger, [device])
         tell(connection, settings.broker, left, algorithm, ledger)
 

@@ -200,6 +200,7 @@ class Run:
             inflight=INFLIGHT,
             presence_notes=alone.presence_notes(self.contract.run),
             refusal=self.metrics.refused,
+            signed_in=self.settings.folder,
         )
 
     def _set_phase(self, phase: Phase) -> None:
