@@ -84,6 +84,7 @@ class Run:
         self._devices = RunDevices(settings, contract, ledger, self.metrics)
         self._results = RunResults(settings, ledger, self.metrics, self._devices, tracer)
         self._mqtt: MqttConnection | None = None
+        self._outage: str | None = None  # of storage
         self._cohort: MqttCohort[Any, Any] | None = None
 
     @property
@@ -97,7 +98,10 @@ class Run:
         While a disk or the database is away, the run waits; then it goes on as if started again.
         """
         gc.freeze()  # what is there now stays: looking through it again takes longer than a round
-        return outages.through_outages(self._run_to_end, self.ledger.renew)
+        return outages.through_outages(self._run_to_end, self.ledger.renew, self._away)
+
+    def _away(self, problem: str | None) -> None:
+        self._outage = problem
 
     def _run_to_end(self) -> Path:
         self.ledger.set_lock_timeout()
@@ -122,7 +126,7 @@ class Run:
 
     def stay(self) -> None:
         """Answer until the process is stopped; devices may leave meanwhile."""
-        while algorithms.info(self.contract.algorithm).forgets:
+        while algorithms.info(self.contract.algorithm).forgets and not self.contract.secure:
             self._devices.heed(self._algorithm(), self._connect, None)
             time.sleep(AGAIN_SECONDS)
         threading.Event().wait()
@@ -201,6 +205,7 @@ class Run:
             inflight=INFLIGHT,
             presence_notes=alone.presence_notes(self.contract.run),
             refusal=self.metrics.refused,
+            signed_in=self.settings.folder,
         )
 
     def _set_phase(self, phase: Phase) -> None:
@@ -288,6 +293,7 @@ class Run:
             generator_problem=self.generator_handle.problem,
             ignored_fields=self.metrics.ignored_fields,
             ledger_open=self.ledger.is_open,
+            outage=self._outage,
             devices=tuple(devices[: waiting.MOST_DEVICES]),
             devices_left_out=max(0, len(devices) - waiting.MOST_DEVICES),
             shortage=waiting.shortage(roster, open_round),

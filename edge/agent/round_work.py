@@ -134,7 +134,7 @@ class RoundWork:
             settings = mine.settings
             return write_results(settings.folder, settings.name, about, final, broadcast, facts)
 
-        summary = until_written(write)
+        summary = until_written(write, self._presence.obstacle)
         Companions(mine.settings.folder, session.share, mine.settings.model.int8).write()
         return summary
 

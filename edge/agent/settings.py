@@ -121,7 +121,7 @@ class TrainingPolicy(Settings):
     """Not on a network that is paid for by what goes through it."""
     metered: bool | Literal["auto"] = "auto"
     """Whether the network is; "auto" asks NetworkManager."""
-    min_free_mb: Annotated[float, Field(gt=0)] | None = None
+    min_free_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Not while less memory is free."""
     max_load: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Not while more processes want a processor, for each of the machine's."""

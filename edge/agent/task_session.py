@@ -242,4 +242,5 @@ def _check(context: DeviceContext, contract: Contract) -> None:
         raise MisfitError("name", problem, "wait for the task's next run")
     if not contract.admits(name):
         problem = f"{name} is not invited to {contract.task}"
-        raise MisfitError("name", problem, "add it to the task's devices, or admit its name")
+        remedy = "add it to the task's devices, or admit its name; one that has left this run, or"
+        raise MisfitError("name", problem, f"{remedy} was sent away, waits for the next one")
