@@ -47,7 +47,7 @@ _PILLOW_SAYS_NO = (
 
 
 def decode(
-    data: bytes,
+    data: bytes | bytearray,
     name: str,
     *,
     channels: int | None = None,
