@@ -233,6 +233,27 @@ def test_a_token_is_taken_back(here: Site, web: httpx.Client) -> None:
     assert (again.status_code, again.json()["problem"]) == (400, "no token has the id none")
 
 
+def test_a_token_is_made_from_elsewhere(
+    here: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--server", here.url, "--ca-file", str(here.folder / "services.crt")]
+    asked = ["tokens", *place, "--task", TASK, "--name", "cam-8", "--label", "site=1"]
+    shown = {each: tmp_path / each for each in ("operator", "viewer", "out")}
+    for role in ("operator", "viewer"):
+        shown[role].write_text(bearer(role)["Authorization"].partition(" ")[2])
+    with pytest.raises(ConfigError, match="needs --ca-file and --token-file"):
+        command.main(["tokens", "--server", here.url])
+    with pytest.raises(ConfigError, match="answers 403"):
+        command.main([*asked, "--token-file", str(shown["viewer"])])
+    with pytest.raises(ConfigError, match="answers 400: name 'a b' is no name"):
+        command.main([*asked, "--name", "a b", "--token-file", str(shown["operator"])])
+    words = [*asked, "--token-file", str(shown["operator"]), "--out", str(shown["out"])]
+    assert command.main(words) == 0
+    assert shown["out"].stat().st_mode & 0o777 == 0o600
+    signed = here.authority.enrol(shown["out"].read_text().strip(), request("cam-8"), HOST)
+    assert (signed.identity, signed.labels) == (Identity(TASK, "cam-8"), {"site": "1"})
+
+
 def test_a_service_may_look(here: Site) -> None:
     folder = here.issue("operator", task="")
     context = ssl.create_default_context(cafile=str(here.folder / "services.crt"))
