@@ -14,6 +14,9 @@ from edgeloop.protocol.wire import Between, MaybeNaN, Samples, Seconds, Since
 
 U = TypeVar("U")
 
+MAX_LOSS = 1e9
+"""Of a report: no mean loss that is larger tells anything but that a model has diverged."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -28,6 +31,9 @@ class Report:
         test_auc: `training.evaluation.micro_auc` of the test samples; NaN where it has no value.
         epsilon: what all answers of its device have spent; None without privacy.
         battery_ratio, cpu_ratio, temperature_celsius: the device's, as `Health` has them.
+        train_loss: of a device, the mean of what it descended in this round, over all steps; None
+            where it did not train, where its samples are not to be told of (with privacy, in secure
+            sums), or of a client without such a loss. In a simulation it does not travel.
     """
 
     test_correct: Samples
@@ -42,6 +48,7 @@ class Report:
     temperature_celsius: Annotated[
         float | None, Between(*BOUNDS["temperature_celsius"]), Since(1)
     ] = None
+    train_loss: Annotated[float | None, Between(-MAX_LOSS, MAX_LOSS), Since(2)] = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.test_correct <= self.test_samples or self.train_samples < 0:
@@ -62,6 +69,11 @@ class Report:
     def with_health(self, health: Health) -> "Report":
         """Return the report with a device's readings."""
         return replace(self, **{name: getattr(health, name) for name in BOUNDS})
+
+    def with_train_loss(self, loss: float | None) -> "Report":
+        """Return the report with what the client has descended, as far as that can be told."""
+        known = loss is not None and abs(loss) <= MAX_LOSS  # NaN is not
+        return replace(self, train_loss=loss if known else None)
 
     def with_notes(self, notes: Mapping[str, str]) -> "Report":
         """Return the report with what a device of 0.1 tells beside it, in user properties."""
@@ -86,6 +98,26 @@ class Answer(Generic[U]):
     upload: U | None
     report: Report
     staleness: int = 0
+
+
+def mean_loss(reports: Mapping[str, Report], losses: Mapping[str, float | None]) -> float | None:
+    """Return the clients' mean training loss, weighted by training samples; None of nobody's.
+
+    What is not finite, of a client that diverged, is left out.
+
+    Args:
+        reports: by client.
+        losses: by client; None of who has none.
+    """
+    known = {
+        name: each
+        for name, each in losses.items()
+        if each is not None and math.isfinite(each) and name in reports
+    }
+    samples = sum(reports[name].train_samples for name in known)
+    if not samples:
+        return None
+    return math.fsum(each * reports[name].train_samples for name, each in known.items()) / samples
 
 
 @dataclass(frozen=True)

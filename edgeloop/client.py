@@ -71,7 +71,7 @@ class Client(ClientModel[U, B]):
 
     Attributes:
         training_loss: the mean of what it descended in its last round, over all steps; None where
-            it took none, or took them with privacy or stacked with others.
+            it took none, or took them with privacy.
 
     Raises:
         ConfigError: if there is no such device here, or the algorithm cannot be private.

@@ -21,6 +21,9 @@ S = TypeVar("S")
 U = TypeVar("U")
 B = TypeVar("B")
 
+Held = Mapping[tuple[str, int], U | None]
+"""Uploads by client and the round that they are to; None of one whose model has diverged."""
+
 
 @dataclass(frozen=True)
 class RunState(Generic[S, B]):
@@ -74,6 +77,7 @@ def run_rounds(  # noqa: PLR0913 - the whole of a run, and only here
     participation: ParticipationPolicy | None = None,
     refuse_outliers: bool = False,
     rule: RobustRule = "none",
+    delayed: "DelayedUploads[U] | None" = None,
 ) -> tuple[RunState[S, B], Mapping[str, Report]]:
     """Run the rounds that are left, then have the clients evaluate the last broadcast.
 
@@ -89,11 +93,14 @@ def run_rounds(  # noqa: PLR0913 - the whole of a run, and only here
         refuse_outliers: whether uploads far from the cohort's are set aside; so they are in a run
             whose record says so.
         rule: against forged uploads; a replayed run's is the recorded one.
+        delayed: of a replayed run, with the uploads that it held where it continues; none held, if
+            not given.
 
     Returns:
         where the run stands at its end, and the last evaluation by client.
     """
-    delayed = DelayedUploads[U](participation) if isinstance(participation, Recorded) else None
+    if delayed is None and isinstance(participation, Recorded):
+        delayed = DelayedUploads[U](participation)
     refuses = refuse_outliers or (
         isinstance(participation, Recorded) and participation.refuse_outliers
     )
@@ -121,11 +128,17 @@ class DelayedUploads(Generic[U]):
 
     Args:
         recorded: which these are.
+        held: where the run continues.
     """
 
-    def __init__(self, recorded: Recorded) -> None:
+    def __init__(self, recorded: Recorded, held: Held[U] | None = None) -> None:
         self._recorded = recorded
-        self._held: dict[tuple[str, int], U | None] = {}
+        self._held = dict(held or {})
+
+    @property
+    def held(self) -> Held[U]:
+        """What later rounds count, after the last one that was asked for."""
+        return self._held
 
     def exchange(
         self, round_number: int, answers: Mapping[str, Answer[U]]

@@ -45,6 +45,8 @@ def test_one_device_over_mqtt_ends_as_its_simulation_does(
     assert summary["knowledge_sha256"] == expected["knowledge_sha256"]
     assert summary["accuracy_by_round"] == expected["accuracy_by_round"]
     assert list(mine["accuracy_by_round"].values()) == expected["accuracy_by_round"]
+    assert summary["train_loss_by_round"] == expected["train_loss_by_round"]
+    assert summary["measures_by_round"] == expected["measures_by_round"]
     found, same = (
         load_file(tmp_path / folder / "prototypes.safetensors")
         for folder in ("aggregator", "simulated")

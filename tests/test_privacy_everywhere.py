@@ -93,6 +93,7 @@ def test_a_budget_ends_uploads_and_not_the_run(task: Private) -> None:
     assert task.summary()["epsilon"] == pytest.approx(cost(2), abs=1e-4)
     assert [count > 0 for count in task.uploads()] == [True, True, False, False]
     assert len(task.summary()["accuracy_by_round"]) == ROUNDS + 1
+    assert "train_loss_by_round" not in task.summary()  # it would tell of single samples
     second = replace(task, folder=task.folder / "second", mix="auto")
     second.folder.mkdir()
     (task.folder / DEVICE).rename(second.folder / DEVICE)

@@ -113,5 +113,6 @@ def test_the_first_five_minutes_name_what_is_there(tmp_path: Path) -> None:
 
 
 def test_the_first_page_counts_what_there_is() -> None:
-    (told,) = re.findall(r"\*\*(\d+) algorithms\*\*", (ROOT / "README.md").read_text())
-    assert int(told) == len(algorithms.names())
+    """Of algorithms a round number, so that one more needs no word here."""
+    (told,) = re.findall(r"\*\*More than (\d+) algorithms\*\*", (ROOT / "README.md").read_text())
+    assert int(told) < len(algorithms.built_in()) < int(told) + 10, "count README's algorithms anew"

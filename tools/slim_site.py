@@ -31,12 +31,18 @@ LEFT_OUT = [
         r"^torchgen/packaged/",
         r"^functorch/",
         r"^onnx/(backend/test|test)/",
-        r"^onnxruntime/tools/",
+        r"^onnxruntime/(tools|transformers/models)/",
+        r"^onnxruntime/capi/libonnxruntime\.so",  # for C: Python's own module has it all once more
+        r"^onnx/reference/ops/",
+        r"^networkx/",  # for graphs that are cut for compilers
+        r"^pygments/lexers/(?!(__init__|_mapping|python|special)\.py)",  # a traceback is of Python
+        r"^(PIL/_avif\.|pillow\.libs/libavif-)",
         r"^numpy/distutils/",
         r"^sqlalchemy/(testing|dialects/(mssql|mysql|oracle))/",
         r"^scipy/(cluster|datasets|io|odr)/",
         r"^sympy/(physics|stats|parsing/autolev/test-examples|integrals/rubi)/",
-        r"\.(c|cpp|pyx|pxd)$",
+        r"\.(c|cc|cpp|h|hpp|pyi|pyx|pxd)$",
+        r"\.dist-info/RECORD$",
     )
 ]
 """What is removed, by its path in site-packages."""

@@ -25,6 +25,9 @@ class Fleet:
 
     Args:
         series: where its metrics are.
+
+    Attributes:
+        spent_before: the most that a device had spent when the run ended, which is read back.
     """
 
     def __init__(self, series: Series) -> None:
@@ -51,6 +54,7 @@ class Fleet:
         self._evaluation = series.histogram(
             "device_evaluation_seconds", "A device's evaluation in a round.", _WORK_SECONDS
         )
+        self.spent_before: float | None = None
         self._spent: dict[str, float] = {}
         self._epsilons = series.quantiles(
             "device_epsilon", "Privacy budget that a device's answers have spent of its data."
@@ -80,22 +84,14 @@ class Fleet:
 
     def reported(self, device: str, report: Report) -> None:
         """Take from an invited device's report how the device is, and what it has spent."""
-        self.health(device, report.health)
+        self._health[device] = report.health  # which counts while the device is online
         if report.epsilon is not None:
-            self.spent(device, report.epsilon)
-
-    def health(self, device: str, found: Health) -> None:
-        """An invited device sent readings; they count while it is online."""
-        self._health[device] = found
-
-    def spent(self, device: str, epsilon: float) -> None:
-        """Take what all answers of an invited device have spent, in this run and others."""
-        self._spent[device] = epsilon
+            self._spent[device] = report.epsilon
 
     @property
     def epsilon(self) -> float | None:
         """The most that a device has spent, of those that say so; None while none does."""
-        return max(list(self._spent.values()), default=None)
+        return max(list(self._spent.values()), default=self.spent_before)
 
     def count(self) -> None:
         """Bring what is made of all devices up to date."""

@@ -42,6 +42,7 @@ class Status(BaseModel):
         generator_problem: why the generator makes no image now; None if it does, or none is asked.
         ignored_fields: of newer versions in devices' answers, since the start; see the log.
         ledger_open: whether the ledger takes uploads.
+        outage: the disk or the database that is away, for which the run waits; /readyz tells it.
         devices: the run's, those that the open round waits for first.
         devices_left_out: how many more there are.
         shortage: why the open round cannot have the answers that it needs; /readyz tells it.
@@ -69,6 +70,7 @@ class Status(BaseModel):
     generator_problem: str | None
     ignored_fields: int = 0
     ledger_open: bool
+    outage: Annotated[str | None, Field(exclude=True)] = None
     devices: tuple[DeviceStatus, ...] = ()
     devices_left_out: int = 0
     shortage: Annotated[str | None, Field(exclude=True)] = None
@@ -83,6 +85,8 @@ class Status(BaseModel):
         """Return why no round can continue now; none if it can, or if none is left."""
         if self.phase == "finished":
             return []
+        if self.outage is not None:
+            return [self.outage]  # no broker is dialled until it is over
         needs = {
             "the MQTT broker is not connected": self.broker_connected,
             "the ledger is not open": self.ledger_open,

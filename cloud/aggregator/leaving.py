@@ -182,7 +182,7 @@ def leave(settings: TaskSettings, device: str) -> bool:
         ConfigError: if the device is none of the task's, or the algorithm cannot take one out.
         RunError: if the ledger holds no run of the task, or cannot be used.
     """
-    leaving.check(settings.name, settings.algorithm)
+    leaving.check(settings.name, settings.algorithm, settings.cohort.secure)
     check_device(settings, device, "--forget-device")
     try:
         with Ledger.open(settings.ledger()) as ledger:
@@ -243,9 +243,11 @@ def _ask_aggregator(settings: TaskSettings, device: str, word: bytes) -> bool:
 
 def _leave(settings: TaskSettings, ledger: Ledger, device: str) -> None:
     contract = announced(held_run(settings.name, ledger), settings.broker)
+    leaving.check(settings.name, contract.algorithm, bool(contract.secure))
     algorithm = algorithms.load_for_contract(contract)
     alone.ensure_only_aggregator(settings.broker, contract)
-    with MqttConnection(settings.broker, client_id(settings.name, SERVER), []) as connection:
+    name, folder = client_id(settings.name, SERVER), settings.folder
+    with MqttConnection(settings.broker, name, [], signed_in=folder) as connection:
         left = take_out(settings, contract, algorithm, ledger, [device])
         tell(connection, settings.broker, left, algorithm, ledger)
 

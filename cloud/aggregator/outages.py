@@ -23,12 +23,17 @@ CLAIMED_SECONDS = 120.0
 Found = TypeVar("Found")
 
 
-def through_outages(work: Callable[[], Found], renew: Callable[[], object]) -> Found:
+def through_outages(
+    work: Callable[[], Found],
+    renew: Callable[[], object],
+    told: Callable[[str | None], None] = lambda problem: None,
+) -> Found:
     """Do work; where storage is away wait until it is back, and do the work again.
 
     Args:
         work: begins with what is stored, whenever it is begun.
         renew: connects to the ledger again, and writes a little; raises as long as it cannot.
+        told: hears what is away, and None once it is back.
 
     Raises:
         EdgeloopError: what time does not mend; a TakenError if another aggregator has the task.
@@ -40,11 +45,13 @@ def through_outages(work: Callable[[], Found], renew: Callable[[], object]) -> F
             return work()
         except (StorageError, LockedError) as error:
             log.error("%s; waiting until it is back", error)  # noqa: TRY400 - nobody needs the traceback
+            told(str(error))
         if time.monotonic() - begun >= STEADY_SECONDS:
             pause = FIRST_SECONDS
         time.sleep(pause)
         pause = min(2 * pause, MOST_SECONDS)
         _await(renew)
+        told(None)
 
 
 def _await(renew: Callable[[], object]) -> None:

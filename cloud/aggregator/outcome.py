@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from cloud.aggregator.ledger import PastRound, RoundCounts
+from edgeloop.answers import Answer, mean_loss
 from edgeloop.client import Report
 from edgeloop.protocol import wire
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime import atomic_files, checked_tensors
 from edgeloop.server_loop import RunState
+
+TRAIN_LOSS = "train_loss"
+"""Among a round's measures: what the devices descended, weighted by training samples."""
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +26,17 @@ def counts_of(reports: Mapping[str, Report]) -> RoundCounts:
         test_correct=sum(report.test_correct for report in reports.values()),
         test_samples=sum(report.test_samples for report in reports.values()),
     )
+
+
+def train_loss(answers: Mapping[str, Answer[Any]]) -> dict[str, float]:
+    """Return the devices' mean training loss by its name; nothing where nobody tells one.
+
+    Args:
+        answers: of a round, by device.
+    """
+    reports = {name: each.report for name, each in answers.items() if each.upload is not None}
+    found = mean_loss(reports, {name: each.train_loss for name, each in reports.items()})
+    return {} if found is None else {TRAIN_LOSS: found}
 
 
 def read_results(path: Path) -> tuple[float | None, float | None]:
@@ -74,6 +89,7 @@ def write(
         "knowledge_sha256": wire.fingerprint(run_state.broadcast),
         "accuracy_by_round": [*(each.accuracy for each in past), counts_of(reports).accuracy],
         "seconds_by_round": [each.seconds for each in past],
+        **_measured(past),
         **({} if contract.privacy is None else {"epsilon": epsilon}),
         "accuracy_by_device": {
             name: report.accuracy if report.test_samples else None
@@ -84,6 +100,17 @@ def write(
         atomic_files.write_checked_json(path, summary)
     log.info("finished; see %s", path)
     return path
+
+
+def _measured(past: Sequence[PastRound]) -> dict[str, Any]:
+    """Return the losses of devices and server by round; None of rounds that tell none."""
+    names = dict.fromkeys(name for each in past for name in each.measures)
+    found = {name: [each.measures.get(name) for each in past] for name in names}
+    losses = found.pop(TRAIN_LOSS, None)
+    return {
+        **({} if losses is None else {"train_loss_by_round": losses}),
+        **({"measures_by_round": found} if found else {}),
+    }
 
 
 def _final(path: Path, contract: Contract, run_state: RunState[Any, Any]) -> dict[str, str]:

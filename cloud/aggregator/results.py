@@ -35,7 +35,6 @@ class RunResults:
         devices: of the run.
         tracer: follows the storing.
         accuracy: of the last evaluation; None before one.
-        epsilon: the most that a device has spent by then; None where nothing is private.
         outliers: of the round that was closed last.
         accuracies: of devices, each on its own test samples when it was evaluated last.
     """
@@ -46,7 +45,6 @@ class RunResults:
     devices: RunDevices
     tracer: Tracer
     accuracy: float | None = None
-    epsilon: float | None = None
     outliers: Sequence[Outlier] = ()
     accuracies: dict[str, float] = field(default_factory=dict)
     _warnings: frozenset[str] = field(default_factory=frozenset)
@@ -103,22 +101,22 @@ class RunResults:
         last = outcome.counts_of(reports)
         found = {name: each.accuracy for name, each in reports.items() if each.test_samples}
         self.accuracies = self.accuracies | found  # another one: HTTP may be reading
-        self.accuracy, self.epsilon = last.accuracy, self.metrics.fleet.epsilon
+        self.accuracy = last.accuracy
         self.metrics.evaluated(last)
         self.metrics.fleet.evaluated(reports)
 
     def _show_algorithm_metrics(self, algorithm: Loaded, closed: Closed) -> Mapping[str, float]:
-        """Show the algorithm's own numbers of what the round was made of, and what is wrong."""
-        uploads = server_loop.used_uploads(closed)
+        """Show the devices' loss, the algorithm's own numbers of the round, and what is wrong."""
+        uploads, loss = server_loop.used_uploads(closed), outcome.train_loss(closed.answers)
         if not uploads:
             return {}
         run_state = closed.run_state
         measures = algorithm.round_metrics(uploads, run_state.state, run_state.broadcast)
-        self.metrics.algorithm_metrics(measures)
+        self.metrics.algorithm_metrics({**loss, **measures})
         found = algorithm.metric_warnings(measures)
         for name, sentence in found.items():
             if name not in self._warnings:  # each is logged once, until it has passed
                 facts = {"round": closed.number, "concern": name}
                 log.warning("after round %d: %s", closed.number, sentence, extra=facts)
         self._warnings = frozenset(found)
-        return measures
+        return {**loss, **measures}

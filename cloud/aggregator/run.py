@@ -84,6 +84,7 @@ class Run:
         self._devices = RunDevices(settings, contract, ledger, self.metrics)
         self._results = RunResults(settings, ledger, self.metrics, self._devices, tracer)
         self._mqtt: MqttConnection | None = None
+        self._outage: str | None = None  # of storage
         self._cohort: MqttCohort[Any, Any] | None = None
 
     @property
@@ -97,7 +98,10 @@ class Run:
         While a disk or the database is away, the run waits; then it goes on as if started again.
         """
         gc.freeze()  # what is there now stays: looking through it again takes longer than a round
-        return outages.through_outages(self._run_to_end, self.ledger.renew)
+        return outages.through_outages(self._run_to_end, self.ledger.renew, self._away)
+
+    def _away(self, problem: str | None) -> None:
+        self._outage = problem
 
     def _run_to_end(self) -> Path:
         self.ledger.set_lock_timeout()
@@ -110,7 +114,8 @@ class Run:
         algorithm = self._algorithm()
         stands, reports = self._rounds_left(algorithm)
         self._results.record_evaluation(reports)
-        past, epsilon = self.ledger.history(), self._results.epsilon
+        past = list(map(self._devices.record.told, self.ledger.history()))
+        epsilon = self.metrics.fleet.epsilon
         path = outcome.write(self._summary, self.contract, stands, past, reports, epsilon)
         knowledge, refuses = wire.fingerprint(stands.broadcast), self._refuses_outliers
         record = recording.record_of(self.contract, self.ledger, knowledge, refuses)
@@ -121,7 +126,7 @@ class Run:
 
     def stay(self) -> None:
         """Answer until the process is stopped; devices may leave meanwhile."""
-        while algorithms.info(self.contract.algorithm).forgets:
+        while algorithms.info(self.contract.algorithm).forgets and not self.contract.secure:
             self._devices.heed(self._algorithm(), self._connect, None)
             time.sleep(AGAIN_SECONDS)
         threading.Event().wait()
@@ -200,6 +205,7 @@ class Run:
             inflight=INFLIGHT,
             presence_notes=alone.presence_notes(self.contract.run),
             refusal=self.metrics.refused,
+            signed_in=self.settings.folder,
         )
 
     def _set_phase(self, phase: Phase) -> None:
@@ -212,7 +218,8 @@ class Run:
 
     def _finished_before(self) -> Path:
         """Read what a run came to that was finished before; devices that were away hear of it."""
-        self._results.accuracy, self._results.epsilon = outcome.read_results(self._summary)
+        found = outcome.read_results(self._summary)
+        self._results.accuracy, self.metrics.fleet.spent_before = found
         self._devices.forget_named(self._algorithm, self._connect)
         self._devices.tell_again(self._algorithm(), self._connect)
         self._set_phase("finished")  # whoever reads it may stop us
@@ -279,13 +286,14 @@ class Run:
             round=len(past),
             rounds=self.contract.rounds,
             accuracy=accuracy,
-            epsilon=self.metrics.fleet.epsilon or results.epsilon,
+            epsilon=self.metrics.fleet.epsilon,
             history=tuple(map(record.told, past)),
             broker_connected=self.connected,
             broker_refusals=() if self._mqtt is None else tuple(self._mqtt.refusals()),
             generator_problem=self.generator_handle.problem,
             ignored_fields=self.metrics.ignored_fields,
             ledger_open=self.ledger.is_open,
+            outage=self._outage,
             devices=tuple(devices[: waiting.MOST_DEVICES]),
             devices_left_out=max(0, len(devices) - waiting.MOST_DEVICES),
             shortage=waiting.shortage(roster, open_round),

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tomli_w
 import typer
 
-from cloud.authority import keys, publishing, service
+from cloud.authority import keys, publishing, remote, service
 from cloud.authority.authority import utc
 from cloud.authority.fleet_table import read_fleet, write_fleet
 from cloud.authority.identity import SERVICES as SERVICE_NAMES
@@ -108,12 +108,29 @@ def tokens(  # noqa: PLR0913 - an option each
         typer.Option("--csv", help="CSV file that lists many devices: name, task, labels."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Path of the CSV file to write, with the tokens.")
+        Path | None,
+        typer.Option(help="Path of the file to write: the tokens of --csv, or the one token."),
     ] = None,
     revoke: Annotated[str | None, typer.Option(help="Id of a token to withdraw.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the tokens.")] = False,
+    server: Annotated[
+        str | None, typer.Option(help="URL of an authority elsewhere that makes the token.")
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="Certificate that identifies it: its services.crt.")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with an operator's token for its HTTPS.")
+    ] = None,
 ) -> None:
     """Make a token for a device or a fleet, list tokens, or withdraw one."""
+    if server is not None:
+        if ca_file is None or token_file is None or list_ or revoke or fleet:
+            problem = "makes one token there, and needs --ca-file and --token-file"
+            raise ConfigError("--server", problem, "give both, --task and --name")
+        admission = _admission(task, name, uses, hours, label or [])
+        _say_token(remote.make_token(server, ca_file, token_file, admission), out)
+        return
     with service.opened(folder) as (authority, _):
         if list_:
             columns = ("id", "task", "names", "used", "expires", "state")
@@ -131,7 +148,16 @@ def tokens(  # noqa: PLR0913 - an option each
         else:
             admission = _admission(task, name, uses, hours, label or [])
             ((_, text),) = authority.make_tokens([admission], _operator())
-            console.say(text)
+            _say_token(text, out)
+
+
+def _say_token(text: str, out: Path | None) -> None:
+    """Print a token, or write it where only its user can read it."""
+    if out is None:
+        console.say(text)
+        return
+    with atomic_files.writing(out.parent):
+        atomic_files.write(out, f"{text}\n".encode(), 0o600)
 
 
 def _admission(

@@ -220,6 +220,11 @@ def _operators(
         ((name, text),) = authority.make_tokens([admission], _actor(request))
         return {"id": name, "token": text}
 
+    @api.delete("/v1/tokens/{token}")
+    def revoke_token(token: str, request: Request) -> dict[str, bool]:
+        authority.revoke_token(token, _actor(request))
+        return {"revoked": True}
+
     @api.post("/v1/revoke")
     def revoke(asked: DeviceRequest, request: Request) -> dict[str, bool]:
         authority.revoke(Identity(asked.task, asked.name), _actor(request))

@@ -11,8 +11,10 @@ import kopf
 import typer
 
 from cloud.operator import certificates_command, cluster, handlers, lease
+from cloud.operator.admissions import Admissions
 from cloud.operator.bases import Bases
 from cloud.operator.cluster import Cluster
+from cloud.operator.devices import Devices
 from cloud.operator.generators import Generators
 from cloud.operator.monitor import Monitor
 from cloud.operator.removals import Removals
@@ -105,11 +107,13 @@ def _work(
     certificates = TaskCertificates(found, settings)
     tasks, removals = Tasks(found, settings, certificates), Removals(found, settings, certificates)
     generators = Generators(found, settings, _triton(settings))
-    bases, interval = Bases(found, settings), settings.interval_seconds
+    admissions = Admissions(settings) if settings.authority_token_file else None
+    devices, interval = Devices(found, settings, admissions), settings.interval_seconds
+    carers = handlers.Carers(tasks, removals, generators, Bases(found, settings), devices)
 
     async def watch(lost: threading.Event) -> None:
         ended = asyncio.Event()
-        registry = handlers.registry(tasks, removals, generators, bases, monitor, interval)
+        registry = handlers.registry(carers, monitor, interval)
         _note_ends(registry, ended, interrupts)
         turning = asyncio.create_task(_show_life(monitor, lost, ended))
         await kopf.operator(

@@ -63,12 +63,17 @@ def name_of(task: Task, settings: OperatorSettings) -> str:
     known = task.status.get("task")
     if known is not None:
         return str(known)
+    return f"{prefix(namespace, settings)}{name}"
+
+
+def prefix(namespace: str, settings: OperatorSettings) -> str:
+    """Return what the names of a namespace's tasks begin with: nothing where they are plain."""
     if settings.task_names == "plain":
-        return name
+        return ""
     if len(namespace) > _LONGEST_NAMESPACE:  # no namespace has an underscore
         short = namespace[: _LONGEST_NAMESPACE - 9]
         namespace = f"{short}_{objects.digest(namespace)[:8]}"
-    return f"{namespace}.{name}"
+    return f"{namespace}."
 
 
 def table(

@@ -13,6 +13,7 @@ from urllib3.exceptions import HTTPError
 
 from cloud.operator import cluster
 from cloud.operator.bases import Bases
+from cloud.operator.devices import Devices, StillAdmittedError
 from cloud.operator.generators import Generators
 from cloud.operator.monitor import Monitor
 from cloud.operator.removals import LeftBehindError, Removals
@@ -29,43 +30,55 @@ LAST_SECONDS = 300.0
 """For which a Generator that is deleted waits for a server that does not answer."""
 
 
-_WARNED = ("Failed", "Refused")
+_DEVICES_LESS_OFTEN = 6
+"""Of intervals between two looks at a Device: there may be thousands, and few turn."""
+
+_WARNED = ("Failed", "Refused", "Suspended")
 _LONGEST_DELAY = 60.0
 
 
-def registry(
-    tasks: Tasks,
-    removals: Removals,
-    generators: Generators,
-    bases: Bases,
-    monitor: Monitor,
-    interval: float,
-) -> kopf.OperatorRegistry:
+@dataclass(frozen=True)
+class Carers:
+    """What looks after each kind of resource.
+
+    Attributes:
+        tasks: after FederatedTasks.
+        removals: what takes these down.
+        generators: after Generators.
+        bases: after Bases.
+        devices: after Devices.
+    """
+
+    tasks: Tasks
+    removals: Removals
+    generators: Generators
+    bases: Bases
+    devices: Devices
+
+
+def registry(carers: Carers, monitor: Monitor, interval: float) -> kopf.OperatorRegistry:
     """Return the handlers of every kind; their ids become the names of annotations.
 
     Args:
-        tasks: what looks after FederatedTasks.
-        removals: what takes them down.
-        generators: what looks after Generators.
-        bases: what looks after Bases.
+        carers: what looks after them.
         monitor: told what happens.
         interval: seconds between two looks at an object.
     """
     made = kopf.OperatorRegistry()
     kopf.on.login(registry=made)(kopf.login_via_client)
-    learn = tasks.cluster.learn
-    _watch(
-        made,
-        WatchedKind("FederatedTask", "federatedtasks", tasks.reconcile, monitor, learn),
-        interval,
-    )
-    _watch(
-        made, WatchedKind("Generator", "generators", generators.reconcile, monitor, learn), interval
-    )
-    _watch(made, WatchedKind("Base", "bases", bases.reconcile, monitor, learn), interval)
-    _take_down_tasks(made, removals, monitor)
-    _take_down_generators(made, generators, monitor)
-    _take_down_bases(made, bases, monitor)
+    for kind, plural, reconcile, often in (
+        ("FederatedTask", "federatedtasks", carers.tasks.reconcile, 1),
+        ("Generator", "generators", carers.generators.reconcile, 1),
+        ("Base", "bases", carers.bases.reconcile, 1),
+        ("Device", "devices", carers.devices.reconcile, _DEVICES_LESS_OFTEN),
+    ):
+        learn = carers.tasks.cluster.learn
+        watched = WatchedKind(kind, plural, reconcile, monitor, learn)
+        _watch(made, watched, interval * often)
+    _take_down_tasks(made, carers.removals, monitor)
+    _take_down_generators(made, carers.generators, monitor)
+    _take_down_bases(made, carers.bases, monitor)
+    _take_down_devices(made, carers.devices, monitor)
     return made
 
 
@@ -185,6 +198,35 @@ def _take_down_bases(made: kopf.OperatorRegistry, bases: Bases, monitor: Monitor
         monitor.gone("Base", str(namespace), name)
 
     kopf.on.delete(GROUP, VERSION, "bases", id="remove", registry=made)(remove_base)
+
+
+def _take_down_devices(made: kopf.OperatorRegistry, devices: Devices, monitor: Monitor) -> None:
+    def remove_device(
+        *,
+        namespace: str | None,
+        name: str,
+        body: kopf.Body,
+        retry: int,
+        runtime: timedelta,
+        **_: Any,
+    ) -> None:
+        seconds, about = runtime.total_seconds(), f"Device {namespace}/{name}"
+        try:
+            waits, done = _retrying(
+                about, lambda: devices.remove(str(namespace), name, seconds), retry
+            )
+        except StillAdmittedError as error:
+            waits, done = None, ""
+            log.warning("%s: %s", about, error)
+            kopf.event(body, type="Warning", reason="StillAdmitted", message=str(error))
+        if done:
+            log.info("%s: %s", about, done)
+            kopf.event(body, type="Normal", reason="Revoked", message=done)
+        if waits is not None:
+            raise kopf.TemporaryError(f"{about}: waits for {waits}", delay=_delay(retry))
+        monitor.gone("Device", str(namespace), name)
+
+    kopf.on.delete(GROUP, VERSION, "devices", id="remove", registry=made)(remove_device)
 
 
 def _retrying(about: str, ask: Callable[[], Any], retry: int) -> Any:

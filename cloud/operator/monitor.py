@@ -17,6 +17,7 @@ STILL_SECONDS = 60.0
 _PHASES = {
     "FederatedTask": ("Pending", "Running", "Paused", "Succeeded", "Failed", "Cancelled"),
     "Base": ("Pending", "Ready", "Stopped", "Failed"),
+    "Device": ("Known", "Invited", "Admitted", "Suspended"),
     "Generator": ("Pending", "Loading", "Ready", "Unloaded", "Failed"),
 }
 _RESULTS = ("done", "refused")

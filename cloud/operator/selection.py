@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cloud.operator.references import NotReadyError
 from cloud.operator.spec import Device, Requirement, Selector, Task
+from edgeloop.protocol.admission import may_join
 
 LARGEST = 2048
 """Devices of a task; the CRD has the same bound for those that are named."""
@@ -44,15 +45,24 @@ def _holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
 
 def names(devices: Iterable[Device]) -> tuple[str, ...]:
     """Return the names of the devices that may be invited, each once, sorted."""
-    return tuple(
-        sorted(
-            {
-                each.spec.device_name or each.metadata.name
-                for each in devices
-                if not each.spec.suspended
-            }
-        )
-    )
+    return tuple(sorted({each.name for each in devices if each.is_live}))
+
+
+def invites(task: Task, device: str) -> bool:
+    """Return whether a task names a device, has found it by its selector, or would admit it."""
+    cohort, found = task.spec.cohort, task.status.get("cohort", {}).get("devices", ())
+    return device in cohort.devices or device in found or may_join(device, cohort.admit)
+
+
+def sent_away(task: Task, devices: Iterable[Device]) -> tuple[str, ...]:
+    """Return the devices that a task goes on without: their Devices were suspended or deleted.
+
+    It is for good: who was sent away before stays so, whatever becomes of the Device.
+    """
+    known = tuple(devices)
+    left = {each.name for each in known} - set(names(known))
+    away = {each for each in left if invites(task, each)}
+    return tuple(sorted(away.union(task.status.get("evicted", ()))))
 
 
 def initial_devices(found: tuple[str, ...], task: Task) -> Selection:

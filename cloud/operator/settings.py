@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from edgeloop.runtime.config import Option, Port, Seconds, Settings, Signing
 from edgeloop.runtime.logs import Format
@@ -66,6 +66,8 @@ class OperatorSettings(Settings):
         Option(default=""),
     ] = None
     """Authority that devices enrol at: aggregators ask it which certificates are revoked."""
+    authority_token_file: Annotated[Path | None, Option(default="")] = None
+    """File with the operator's token for that authority: then Devices are admitted and revoked."""
     certificate_days: Annotated[int, Field(ge=1, le=3650)] = 90
     """Days that an aggregator's certificate holds; it is renewed with a third of them left."""
     signatures: Signing = "off"
@@ -114,6 +116,14 @@ class OperatorSettings(Settings):
     """Seconds between two reconciliations of a task."""
     answer_seconds: Annotated[Seconds, Option(name="--answer")] = 5.0
     """Timeout, in seconds, of requests to an aggregator or Triton."""
+
+    @model_validator(mode="after")
+    def _authority(self) -> "OperatorSettings":
+        if self.authority_token_file is not None and not (
+            self.authority_url and self.authority_folder
+        ):
+            raise ValueError("authority_token_file needs authority_url and authority_folder")
+        return self
 
     @field_validator("triton", "triton_pods")
     @classmethod

@@ -247,6 +247,7 @@ class DeviceSpec(Part):
 
     device_name: str | None = None
     suspended: bool = False
+    tasks: tuple[str, ...] | None = None
 
 
 class Meta(Part):
@@ -273,7 +274,15 @@ class Task(Part):
 
     def inviting(self, devices: tuple[str, ...]) -> "Task":
         """Return the task with these devices, as if it named them."""
-        cohort = self.spec.cohort.model_copy(update={"devices": devices})
+        return self._with_cohort(devices=devices)
+
+    def evicting(self, devices: tuple[str, ...]) -> "Task":
+        """Return the task without these devices, as if its user had sent them away, too."""
+        known = self.spec.cohort.evicted
+        return self._with_cohort(evicted=(*known, *(each for each in devices if each not in known)))
+
+    def _with_cohort(self, **changes: Any) -> "Task":
+        cohort = self.spec.cohort.model_copy(update=changes)
         return self.model_copy(update={"spec": self.spec.model_copy(update={"cohort": cohort})})
 
 
@@ -298,3 +307,14 @@ class Device(Part):
 
     metadata: Meta
     spec: DeviceSpec = DeviceSpec()
+    status: Annotated[dict[str, Any], Field(default_factory=dict)]
+
+    @property
+    def name(self) -> str:
+        """What the broker and the tasks call it."""
+        return self.spec.device_name or self.metadata.name
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it may take part: it is neither suspended nor being deleted."""
+        return not self.spec.suspended and self.metadata.deletion_timestamp is None

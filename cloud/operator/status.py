@@ -75,6 +75,7 @@ class Observation:
         task: what the devices call it; None while that is not settled.
         beginning: what its run has begun with, as TOML; None if that is not told anew.
         warning: the newest of the cluster's of what was made for it; None if all is well.
+        evicted: devices that it goes on without, because their Devices say so.
     """
 
     aggregator: AggregatorStatus | None = None
@@ -87,6 +88,7 @@ class Observation:
     task: str | None = None
     beginning: str | None = None
     warning: str | None = None
+    evicted: tuple[str, ...] = ()
 
 
 def build_status(task: Task, seen: Observation, now: str) -> Status:
@@ -104,6 +106,8 @@ def build_status(task: Task, seen: Observation, now: str) -> Status:
     if seen.selection is not None:
         devices = list(seen.selection.devices)
         status["cohort"] = {"size": len(devices), "devices": devices}
+    if seen.evicted:
+        status["evicted"] = list(seen.evicted)
     if seen.task is not None:
         status["task"] = seen.task
     if seen.beginning is not None:

@@ -86,21 +86,29 @@ class Tasks:
         except ValidationError as error:
             self._unreadable(found, error)
             return None
+        evicted: tuple[str, ...] = ()
         try:
-            seen = self._observe(task)
+            evicted = selection.sent_away(task, self._devices(namespace))
+            seen = self._observe(task, evicted)
         except ApiException as error:
             if error.status in WAITING:
-                self._write_status(task, Observation(obstacle=cluster.error_message(error)))
+                said = cluster.error_message(error)
+                self._write_status(task, Observation(obstacle=said, evicted=evicted))
             raise
-        return self._write_status(task, seen)
+        return self._write_status(task, replace(seen, evicted=evicted))
 
-    def _observe(self, task: Task) -> Observation:
+    def _devices(self, namespace: str) -> list[Device]:
+        listed = self.cluster.list_labelled("Device", namespace)
+        return [Device.model_validate(each) for each in listed]
+
+    def _observe(self, task: Task, evicted: tuple[str, ...]) -> Observation:
         acceptance = Acceptance(self.cluster, self.settings)
         held = initial_config(self.cluster, task)
         task = task if held is None else task.called(held["name"])
         try:
             selected = self._selected(task, task.spec.cohort.selector, held)
             task = task if selected is None else task.inviting(selected.devices)
+            task = task.evicting(evicted)
             if held is None and (refused := acceptance.problem(task, begun=False)):
                 return Observation(refused=refused, selection=selected)
             choice = self._choice(task, held)
@@ -154,8 +162,7 @@ class Tasks:
         known = recorded if held is None else held["cohort"]["devices"]
         if known and status.is_over(task):
             return Selection(tuple(known))
-        listed = self.cluster.list_labelled("Device", task.metadata.namespace)
-        devices = (Device.model_validate(each) for each in listed)
+        devices = self._devices(task.metadata.namespace)
         found = selection.names(each for each in devices if selection.finds(selector, each))
         return (
             selection.compare_selection(known, found)

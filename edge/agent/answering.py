@@ -97,7 +97,7 @@ class Answering:
             return
         state, is_new = heard
         if is_new:
-            until_written(partial(standing.store.save, state))
+            until_written(partial(standing.store.save, state), self._presence.obstacle)
         elif self.delivery.is_on_its_way:
             return
         standing.state = state
@@ -129,7 +129,7 @@ class Answering:
         with self._tracer.span("upload", standing.trace_notes, round=opening.round) as traced:
             state = self._remember(session, opening.round, messages, context_of(traced))
             standing.state = replace(state, evaluated=last, before=before, secure=secure)
-            until_written(partial(standing.store.save, standing.state))
+            until_written(partial(standing.store.save, standing.state), self._presence.obstacle)
             standing.state = self._send(session, standing.state, traced)
         self.model.after_round(session, standing.state, standing.broadcast[1])
         return True
@@ -139,12 +139,10 @@ class Answering:
         state = self._standing.state
         assert state is not None  # noqa: S101 - a round that is not new was answered before
         if opening.round < state.round or not state.answer:
-            log.warning(
-                "round %d is open, and round %d was answered: nothing is sent; if the task was"
-                " restored from a backup, restore this device or remove its state.safetensors",
-                opening.round,
-                state.round,
-            )
+            why = f"round {opening.round} is open, and round {state.round} was answered: nothing is"
+            why += " sent; if the task was restored from a backup, restore this device or remove"
+            log.warning("%s its state.safetensors", why)
+            self._presence.obstacle(f"{why} its state.safetensors")
             return False
         if self.delivery.wants(state.answer, self._standing.notes):
             self.send_again(session, state)

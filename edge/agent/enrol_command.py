@@ -44,10 +44,16 @@ def enroll(  # noqa: PLR0913 - an option each
     folder: Annotated[
         Path, typer.Option(help="Folder for the device's key and certificate.")
     ] = HERE,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep a certificate that is in the folder already.")
+    ] = False,
 ) -> None:
     """Enrol this device: its key is made here, and never leaves it."""
     place = Place.of(server)
     parse({"name": name}, Named, "--name")
+    if keep and enrolment.has_certificate(folder, name):
+        console.say(f"{name} is enrolled already; its identity is in {folder}")
+        return
     secret = _token(token, token_file)
     facts = enrolment.enrol(folder, place, _authority(place, ca_fingerprint, ca_file), secret, name)
     console.say(f"{facts.name} is admitted to {facts.task}; its identity is in {folder}")

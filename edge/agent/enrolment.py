@@ -85,6 +85,20 @@ def enrol(folder: Path, place: Place, authority: str, token: str, name: str) -> 
     return facts
 
 
+def has_certificate(folder: Path, name: str) -> bool:
+    """Return whether a device has enrolled into a folder.
+
+    Raises:
+        ConfigError: if another one has, or what is there is no identity.
+    """
+    if not (folder / CERTIFICATE).exists():
+        return False
+    if (held := read(folder).name) != name:
+        remedy = "name another folder, or remove that one to enrol anew"
+        raise ConfigError(f"folder {folder}", f"is that of {held}", remedy)
+    return True
+
+
 def renew(folder: Path) -> None:
     """Have the folder's certificate signed anew; the key stays, so that one file is replaced.
 

@@ -40,7 +40,9 @@ def load(path: Path, shape: tuple[int, ...], *, pixels: bool) -> NDArray[np.floa
     return fit(_content(path), shape, str(path), pixels=pixels)
 
 
-def fit(data: bytes, shape: tuple[int, ...], name: str, *, pixels: bool) -> NDArray[np.float32]:
+def fit(
+    data: bytes | bytearray, shape: tuple[int, ...], name: str, *, pixels: bool
+) -> NDArray[np.float32]:
     """Do what `load` does with the bytes of a file called `name`.
 
     Raises:
@@ -57,6 +59,42 @@ def fit(data: bytes, shape: tuple[int, ...], name: str, *, pixels: bool) -> NDAr
     channels, height, width = shape
     image = pictures.decode(data, name, channels=channels, size=(height, width), deep=True)
     return image.astype(np.float32)
+
+
+def load_whole(path: Path) -> NDArray[np.uint8]:
+    """Read a file as a picture of its own size: uint8 (height, width, 3), red, green and blue.
+
+    Raises:
+        DataError: a file that cannot be read, or is none.
+    """
+    return whole(_content(path), str(path))
+
+
+def whole(data: bytes | bytearray, name: str) -> NDArray[np.uint8]:
+    """Do what `load_whole` does with the bytes of a file; an `.npy` array is not copied.
+
+    Raises:
+        DataError: bytes that are neither a picture nor such an array.
+    """
+    if data.startswith(_NPY):
+        return matching_whole(array(data, name), name)
+    pixels_CHW = pictures.decode(data, name, channels=3, deep=True)
+    return np.ascontiguousarray(pixels_CHW.transpose(1, 2, 0))
+
+
+def matching_whole(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """Check that an array is a picture, uint8 (height, width, 3).
+
+    Raises:
+        DataError: if it is not.
+    """
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        problem = f"is {array.dtype} {array.shape}, and the model takes pictures"
+        raise DataError(name, problem, "give uint8 (height, width, 3), or a picture's own bytes")
+    if math.prod(array.shape[:2]) > pictures.MOST_PIXELS:
+        problem = f"is too large, {array.shape[1]} x {array.shape[0]} pixels"
+        raise DataError(name, problem, "shrink it")
+    return array
 
 
 def matching(
@@ -91,7 +129,7 @@ def _content(path: Path) -> bytes:
         raise DataError(str(path), f"cannot be read ({error.strerror})", "check it") from error
 
 
-def array(data: bytes, name: str) -> NDArray[np.uint8] | NDArray[np.float32]:
+def array(data: bytes | bytearray, name: str) -> NDArray[np.uint8] | NDArray[np.float32]:
     """Read an `.npy` array of numbers; nothing is evaluated, and no object is unpickled.
 
     Raises:
@@ -99,7 +137,7 @@ def array(data: bytes, name: str) -> NDArray[np.uint8] | NDArray[np.float32]:
     """
     begin = 10 if data[6:7] == b"\x01" else 12
     end = begin + int.from_bytes(data[8:begin], "little")
-    found = _npy_header(data[begin : min(end, begin + 10_000)])
+    found = _npy_header(bytes(data[begin : min(end, begin + 10_000)]))
     if found is None:
         raise DataError(name, "is an .npy file of something else than numbers", "save numbers")
     dtype, shape, order = found

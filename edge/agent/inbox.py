@@ -84,7 +84,12 @@ class Inbox:
         self._agreed = self._agreed or (is_contract and not why)
         if why and self._lines.allowed(arrival.topic) == LOG_LINES:
             log.warning("ignored a message on %s: %s", arrival.topic, why)
+            if self._agreed and arrival.topic in (self._contract, self._topic):
+                self._presence.obstacle(f"ignored the {self._called(arrival)}: {why}")
         return bool(why)
+
+    def _called(self, arrival: Arrival) -> str:
+        return "contract" if arrival.topic == self._contract else "opening of a round"
 
     def _drop_old(self) -> bool:
         """Drop the openings that a later one has overtaken; tell whether there were any."""

@@ -168,7 +168,7 @@ class Joining:
         if payload is None or self.waiting_contract is None:
             return
         contract, graph = self.waiting_contract, sending.decode(self.waiting_contract, payload)
-        until_written(partial(self._context.base_cache.keep, graph))
+        until_written(partial(self._context.base_cache.keep, graph), self._presence.obstacle)
         log.info("fetched base %s..., %d bytes", base_identity(contract), len(graph))
         self._subscription.stop()
         self.waiting_contract = None

@@ -39,7 +39,7 @@ def leave(device: DeviceSettings, seconds: float) -> bool:
     known = _run_left(device.folder, task)
     with MqttConnection(device.broker, client_id(task, name), [contract_topic(task)]) as connection:
         contract = leaving.contract_at(connection, task)
-        leaving.check(task, contract.algorithm)
+        leaving.check(task, contract.algorithm, bool(contract.secure))
         if not contract.admits(name) and known != contract.run:
             problem = f"{name} has no part in run {contract.run} of {task}"
             raise ConfigError("name", problem, "there is nothing to take out")

@@ -15,12 +15,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from edge.agent.predict import INPUT, KEY, PIXELS, SHAPE
+from edge.agent.predict import FORM, INPUT, KEY, PIXELS, SHAPE
+from edge.agent.predict import PICTURE as IMAGE
 
 OPSET = 18
 """The first in which Resize averages over a side that shrinks."""
 
-IMAGE = "image"
 TOLERANCE = 1
 """Grey levels, of 255, that the graph's pixels may be from those of `edgeloop.runtime.pictures`."""
 
@@ -62,7 +62,7 @@ def of_pictures(model: ModelProto, more: Mapping[str, str]) -> bytes:
         made.doc_string = texts[made.name]
         made.type.tensor_type.shape.dim[0].dim_value = 1
     whole.producer_name, whole.producer_version, whole.doc_string = producer
-    helper.set_model_props(whole, {**metadata, **more, KEY + "form": "picture"})
+    helper.set_model_props(whole, {**metadata, **more, KEY + FORM: "picture"})
     content = bytes(whole.SerializeToString(deterministic=True))
     onnx.checker.check_model(content, full_check=True)
     return content

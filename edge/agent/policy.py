@@ -1,14 +1,16 @@
 """When a device may train: in its hours, on mains, cool, on a free network, with room to spare.
 
-A reading that the machine does not have forbids nothing, and the log says so once. Sensors are the
-kernel's files below a root: sys/class/power_supply, sys/class/thermal, proc/meminfo, proc/loadavg.
+A reading that the machine does not have forbids nothing, and the log says so once; nor does one
+that cannot be, and it hides no other. Sensors are the kernel's files below a root:
+sys/class/power_supply, sys/class/thermal, proc/meminfo, proc/loadavg.
 """
 
 import logging
+import math
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,23 +45,38 @@ class Permission:
 
 
 class Sleep:
-    """Whether the device sleeps, and when to look again."""
+    """Whether the device sleeps, and when to look again.
 
-    def __init__(self) -> None:
+    Args:
+        policy: returns the device's, which may change while it runs.
+    """
+
+    def __init__(self, policy: Callable[[], TrainingPolicy]) -> None:
         self.reason = ""
-        self._looks = Timer(LOOK_SECONDS)
+        self._policy, self._looks = policy, Timer(LOOK_SECONDS)
+        self._looked_by: TrainingPolicy | None = None
 
     def left(self) -> float:
         """Return the seconds until `due` may be true."""
+        if self._is_new():
+            return 0.0
         return self._looks.left() if self.reason else float("inf")
 
     def due(self) -> bool:
         """Return whether a device that sleeps should look again."""
+        if self._is_new():
+            self._looked_by = self._policy()
+            return True
         return bool(self.reason) and self._looks.due()
 
-    def look(self, policy: TrainingPolicy) -> bool:
+    def _is_new(self) -> bool:
+        """Return whether the device sleeps by another policy than it has now."""
+        return bool(self.reason) and self._looked_by != self._policy()
+
+    def look(self) -> bool:
         """Look at what the policy says; return whether the device sleeps."""
-        reason = permission(policy).reason
+        self._looked_by = self._policy()
+        reason = permission(self._looked_by).reason
         if reason != self.reason:
             log.info("sleeps: %s", reason) if reason else log.info("sleeps no more")
         self.reason = reason
@@ -116,6 +133,8 @@ def _reading(name: str, sensor: Callable[[], float | bool | None]) -> float | bo
     value = None
     with suppress(OSError, ValueError, LookupError):
         value = sensor()
+    if value is not None and not math.isfinite(value):
+        value = None
     if value is None and name not in _silent:
         _silent.add(name)
         log.warning("the %s cannot be read here: the policy on it forbids nothing", name)
@@ -124,30 +143,40 @@ def _reading(name: str, sensor: Callable[[], float | bool | None]) -> float | bo
 
 def on_mains(root: Path) -> bool | None:
     """Return whether a supply other than a battery is connected; None where none is known."""
-    supplies = list((root / "sys/class/power_supply").glob("*"))
-    outer = [each for each in supplies if _word(each / "type") != "Battery"]
-    if outer:
-        return any(_word(each / "online") != "0" for each in outer)
-    states = [_word(each / "status") for each in supplies]
-    return all(each != "Discharging" for each in states) if states else None
+    kinds = {each: _word(each / "type") for each in _supplies(root)}
+    outer = [_word(each / "online") for each, kind in kinds.items() if kind not in ("", "Battery")]
+    if known := [word for word in outer if word]:
+        return any(word != "0" for word in known)
+    states = [_word(each / "status") for each, kind in kinds.items() if kind == "Battery"]
+    known = [state for state in states if state]
+    return all(state != "Discharging" for state in known) if known else None
+
+
+def _supplies(root: Path) -> list[Path]:
+    """Return the machine's own: the battery of a mouse or a keyboard says nothing of it."""
+    found = (root / "sys/class/power_supply").glob("*")
+    return [each for each in found if _word(each / "scope") != "Device"]
 
 
 def battery(root: Path) -> float | None:
     """Return the charge of the fullest battery of the machine's, 0 to 1; None without one."""
-    supplies = (root / "sys/class/power_supply").glob("*")
-    found = [
-        float(_word(each / "capacity")) / 100
-        for each in supplies
-        if _word(each / "type") == "Battery" and _word(each / "scope") != "Device"
-    ]
-    return max(found, default=None)
+    batteries = [each for each in _supplies(root) if _word(each / "type") == "Battery"]
+    charges = _within(0, 100, (each / "capacity" for each in batteries))
+    return max((each / 100 for each in charges), default=None)
 
 
 def temperature(root: Path) -> float | None:
     """Return that of the hottest zone, in degrees Celsius; None without one."""
     zones = (root / "sys/class/thermal").glob("thermal_zone*/temp")
-    words = [word for word in map(_word, zones) if word]
-    return max((float(word) / 1000 for word in words), default=None)
+    return max((each / 1000 for each in _within(-100_000, 200_000, zones)), default=None)
+
+
+def _within(least: float, most: float, paths: Iterable[Path]) -> Iterator[float]:
+    """Yield the numbers of files that can be so; a sensor that lies hides no other one."""
+    for path in paths:
+        with suppress(ValueError):
+            if least <= (value := float(_word(path))) <= most:
+                yield value
 
 
 def load(root: Path) -> float:
@@ -191,5 +220,5 @@ def _asked_metered() -> bool | None:
 def _word(path: Path) -> str:
     try:
         return path.read_text().strip()
-    except OSError:
+    except (OSError, ValueError):
         return ""

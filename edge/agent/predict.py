@@ -28,9 +28,14 @@ if TYPE_CHECKING:
 
 KEY = "edgeloop."
 INPUT, OUTPUT = "images", "scores"
+PICTURE, FORM = "image", "form"
+"""The input of the form that resizes in its graph, and the metadata that say so."""
 LABEL, PROBABILITIES = "label", "probabilities"
 CLASS_NAMES, SHAPE, PIXELS = "class_names", "shape", "pixels"
 """The metadata that every exported model has; the keys in the file start with `KEY`."""
+
+Inputs = NDArray[np.float32] | Sequence[NDArray[np.uint8]]
+"""What a model is asked about: one array, or pictures of any size."""
 
 _BATCH = 64
 _QUIET = 4
@@ -58,6 +63,7 @@ class Exported:
         class_names: C of them.
         shape: of one input.
         pixels: whether it takes pixels, 0 to 255; else raw values.
+        is_picture: whether it takes whole pictures, and resizes them in its graph.
     """
 
     path: Path
@@ -65,23 +71,38 @@ class Exported:
     class_names: tuple[str, ...]
     shape: tuple[int, ...]
     pixels: bool
+    is_picture: bool = False
 
     def fact(self, name: str) -> str | None:
         """Return what else its metadata tell, such as the run; None if they do not."""
         found: str | None = self.session.get_modelmeta().custom_metadata_map.get(KEY + name)
         return found
 
-    def scores(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the scores (B, C) of inputs (B, *shape); the highest is the class.
+    def blank(self) -> Inputs:
+        """Return a batch of one input, all zeros."""
+        if self.is_picture:
+            return [np.zeros((*self.shape[1:], 3), np.uint8)]
+        return np.zeros((1, *self.shape), np.float32)
+
+    def scores(self, inputs: Inputs) -> NDArray[np.float32]:
+        """Return the scores (B, C) of inputs; the highest is the class.
+
+        Args:
+            inputs: float32 (B, *shape); of whole pictures, uint8 (height, width, 3) each.
 
         Raises:
             ModelError: if the model does not do what its metadata says.
         """
+        if not self.is_picture:
+            return self._run(INPUT, inputs, len(inputs))
+        return np.concatenate([self._run(PICTURE, each, 1) for each in inputs])
+
+    def _run(self, name: str, inputs: Any, count: int) -> NDArray[np.float32]:
         try:
-            scores_BC = np.asarray(self.session.run([OUTPUT], {INPUT: inputs})[0])
+            scores_BC = np.asarray(self.session.run([OUTPUT], {name: inputs})[0])
         except _refusals() as error:
             raise ModelError(str(self.path), f"cannot be run ({_line(error)})", _REMEDY) from error
-        if scores_BC.shape != (len(inputs), len(self.class_names)):
+        if scores_BC.shape != (count, len(self.class_names)):
             problem = f"has {len(self.class_names)} class names and scores {scores_BC.shape}"
             raise ModelError(str(self.path), problem, _REMEDY)
         return scores_BC.astype(np.float32, copy=False)
@@ -135,8 +156,10 @@ def open_model(path: Path) -> Exported:
     if content is None:
         raise ModelError(str(path), "there is no such file", _REMEDY)
     session = _session(path, content)
-    facts = _facts(path, session.get_modelmeta().custom_metadata_map)
-    return Exported(path, session, *facts)
+    metadata = session.get_modelmeta().custom_metadata_map
+    return Exported(
+        path, session, *_facts(path, metadata), is_picture=metadata.get(KEY + FORM) == "picture"
+    )
 
 
 def _refusals() -> tuple[type[Exception], ...]:
@@ -189,10 +212,15 @@ def classify(model: Exported, paths: Sequence[Path]) -> list[Prediction]:
     found = []
     for start in range(0, len(paths), _BATCH):
         batch = paths[start : start + _BATCH]
-        read = [images.load(path, model.shape, pixels=model.pixels) for path in batch]
-        scores_BC = model.scores(np.stack(read))
+        scores_BC = model.scores(_read(model, batch))
         found += [_prediction(model, *pair) for pair in zip(batch, scores_BC, strict=True)]
     return found
+
+
+def _read(model: Exported, paths: Sequence[Path]) -> Inputs:
+    if model.is_picture:
+        return [images.load_whole(path) for path in paths]
+    return np.stack([images.load(path, model.shape, pixels=model.pixels) for path in paths])
 
 
 def _prediction(model: Exported, image: Path, scores_C: NDArray[np.float32]) -> Prediction:

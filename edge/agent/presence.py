@@ -72,6 +72,24 @@ class PresenceTeller:
                 self.supervised.working(state)
                 self._set(DELAY_SECONDS)
 
+    def obstacle(self, why: str) -> None:
+        """What the device is doing does not go on, and why; until it does something else.
+
+        Args:
+            why: for a person; empty once it goes on.
+        """
+        with self._lock:
+            reason, said = why[:LONGEST_REASON].encode(errors="replace").decode(), self._said
+            has_own = said.reason and said.state in (State.REFUSED, State.SLEEPING)
+            if reason != said.reason and not has_own:
+                self._said = said.model_copy(update={"reason": reason})
+                self._set(DELAY_SECONDS)
+
+    @property
+    def why(self) -> str:
+        """Why what the device is doing does not go on, as it was said last."""
+        return self._said.reason
+
     def resume(self) -> None:
         """Say again what the device is doing, from time to time."""
         with self._lock:

@@ -73,10 +73,6 @@ class PrivacyLedger:
         """
         return hmac.digest(self._secret, purpose.encode(), "sha256")
 
-    def epsilon(self, delta: float) -> float:
-        """Return what was spent."""
-        return accounting.epsilon(self.events, delta)
-
     def spend(self, release: Release, delta: float, budget: float | None) -> bool:
         """Pay for a release before it is made; it is paid when this returns.
 

@@ -1,6 +1,7 @@
 """What a device does in a round, and at a run's end: its work, without a word on how it travels."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from edge.agent.store import AgentState, AgentStore
 from edge.agent.task_session import DeviceContext, TaskSession
 from edgeloop.answers import Report
 from edgeloop.errors import EdgeloopError
+from edgeloop.privacy import accounting
 from edgeloop.protocol import wire
 from edgeloop.protocol.presence import State
 from edgeloop.protocol.task import Opening
@@ -107,7 +109,9 @@ class RoundWork:
         *uploads, report = messages
         if grown and self._context.settings.health:
             report = report.with_health(sensors.read_health().plausible())
-        return wire.encode(envelope, *uploads, session.with_epsilon(report), grown=grown)
+        if session.privacy is not None:
+            report = replace(report, epsilon=accounting.round_up(session.privacy.epsilon))
+        return wire.encode(envelope, *uploads, report, grown=grown)
 
     def write_results(self, session: TaskSession, state: AgentState, broadcast: Any) -> Path:
         """Mix the classifier with one trained alone, export it, check it, write the summary."""
@@ -130,7 +134,7 @@ class RoundWork:
             settings = mine.settings
             return write_results(settings.folder, settings.name, about, final, broadcast, facts)
 
-        summary = until_written(write)
+        summary = until_written(write, self._presence.obstacle)
         Companions(mine.settings.folder, session.share, mine.settings.model.int8).write()
         return summary
 

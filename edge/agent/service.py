@@ -68,7 +68,7 @@ class Agent:
         reloading: Reloading | None = None,
     ) -> None:
         mine = context.settings
-        self._context, self._sleep = context, Sleep()
+        self._context, self._sleep = context, Sleep(lambda: context.settings.policy)
         self._connection, self._name, self._task = connection, mine.name, mine.task
         self._standing = standing = Standing(AgentStore(mine.folder, mine.name, mine.task))
         self._presence = presence = PresenceTeller(connection, supervised)
@@ -146,6 +146,8 @@ class Agent:
         if standing.session is None:
             why = self._presence.refusal or self._may_read(contract_topic(task))
             return f"a contract of task {task}: {why}"
+        if self._sleep.reason and standing.opening is not None:
+            return f"its policy: {self._sleep.reason}"
         if standing.opening is not None:
             place = broadcast_topic(task, standing.opening.slot) + "/+"
             return f"the broadcast of round {standing.opening.round}: {self._may_read(place)}"
@@ -154,6 +156,8 @@ class Agent:
         answered = "" if standing.state is None else f"; answered round {standing.state.round}"
         if self._delivery.is_open and self._delivery.expects:
             answered += ", of which it has no receipt"
+        if self._presence.why:
+            answered += f" ({self._presence.why})"
         return f"the next round of {standing.session.contract.rounds}{answered}"
 
     def _may_read(self, topic: str) -> str:
@@ -258,7 +262,7 @@ class Agent:
         broadcast = standing.decode_broadcast(session, payload)
         if broadcast[0] == standing.opening.digest:
             self._subscription.stop()
-            until_written(partial(standing.store.keep_broadcast, payload))
+            until_written(partial(standing.store.keep_broadcast, payload), self._presence.obstacle)
             standing.broadcast = broadcast
 
     def _continue_round(self, session: TaskSession, opening: Opening) -> Path | None:
@@ -283,7 +287,7 @@ class Agent:
             self._presence.say(State.WAITING, opening.run)
             return None
         new = standing.state is None or opening.round > standing.state.round
-        if (new or last) and self._sleep.look(self._context.settings.policy):
+        if (new or last) and self._sleep.look():
             self._subscription.stop()
             self._presence.say(State.SLEEPING, opening.run, reason=self._sleep.reason)
             return None

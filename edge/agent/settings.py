@@ -121,7 +121,7 @@ class TrainingPolicy(Settings):
     """Not on a network that is paid for by what goes through it."""
     metered: bool | Literal["auto"] = "auto"
     """Whether the network is; "auto" asks NetworkManager."""
-    min_free_mb: Annotated[float, Field(gt=0)] | None = None
+    min_free_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Not while less memory is free."""
     max_load: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Not while more processes want a processor, for each of the machine's."""
@@ -139,6 +139,7 @@ class ServeSettings(Settings):
         port: of HTTP; 0 for any free one.
         max_megabytes: of a request.
         connections: at once; further ones are told to come again.
+        max_batch: inputs of waiting requests that are run together; 1 for none.
         token_file: holds a token that a request must bear; none if not given.
         mqtt: also answer requests by MQTT.
         broker: where these come from, if not the device's own broker.
@@ -148,6 +149,7 @@ class ServeSettings(Settings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8090
     max_megabytes: Annotated[int, Field(ge=1, le=256)] = 16
     connections: Annotated[int, Field(ge=1, le=1024)] = 32
+    max_batch: Annotated[int, Field(ge=1, le=1024)] = 32
     token_file: Path | None = None
     mqtt: bool = False
     broker: BrokerSettings | None = None

@@ -12,7 +12,7 @@ from edge.agent.patience import until_written
 from edge.agent.privacy_ledger import PrivacyLedger
 from edge.agent.settings import DeviceSettings, PolicySettings
 from edge.agent.task_client import TaskClient, check, make_task_client
-from edgeloop.answers import Answer, Release, Report
+from edgeloop.answers import Answer, Release
 from edgeloop.client_protocol import ClientProtocol
 from edgeloop.data import DeviceData, DeviceSamples
 from edgeloop.errors import ConfigError, DataError, EdgeloopError, MisfitError
@@ -58,13 +58,18 @@ class TaskSession:
         trains = self.privacy is None or release is None or self.privacy.spend(release)
         if not trains:
             log.info("round %d: the privacy budget is spent: this device only evaluates", number)
-        return self.client.answer(number, broadcast, trains)
+        return self._with_loss(self.client.answer(number, broadcast, trains))
 
-    def with_epsilon(self, report: Report) -> Report:
-        """Return a report that tells what the device's answers have spent, if the task asks it."""
-        if self.privacy is None:
-            return report
-        return replace(report, epsilon=accounting.round_up(self.privacy.epsilon))
+    def _with_loss(self, answer: Answer[Any]) -> Answer[Any]:
+        """Return an answer whose report tells the training loss, where the task may know it.
+
+        A client with privacy has none to tell; what goes into sums is nobody's to see, and a loss
+        would be each device's own.
+        """
+        if answer.upload is None or self.contract.secure:
+            return answer
+        loss = getattr(self.client, "training_loss", None)  # of networks
+        return replace(answer, report=answer.report.with_train_loss(loss))
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class PrivacyBudget:
     @property
     def epsilon(self) -> float:
         """What all answers of the device have spent."""
-        return self.ledger.epsilon(self.privacy.delta)
+        return accounting.epsilon(self.ledger.events, self.privacy.delta)
 
     def spend(self, release: Release) -> bool:
         """Pay for a release, if there is enough left."""
@@ -238,4 +243,5 @@ def _check(context: DeviceContext, contract: Contract) -> None:
         raise MisfitError("name", problem, "wait for the task's next run")
     if not contract.admits(name):
         problem = f"{name} is not invited to {contract.task}"
-        raise MisfitError("name", problem, "add it to the task's devices, or admit its name")
+        remedy = "add it to the task's devices, or admit its name; one that has left this run, or"
+        raise MisfitError("name", problem, f"{remedy} was sent away, waits for the next one")

@@ -1,20 +1,24 @@
 """Says what a device's data are: their layout, classes, samples and shape, as readers see them."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from edge.device.recordings import has_time
 from edgeloop import data as data_sets
-from edgeloop.data import Pool
+from edgeloop.data import Pool, sensor_windows
 from edgeloop.data.class_layout import ClassLayout
-from edgeloop.data.sources import FOLDERS, readable
-from edgeloop.errors import ConfigError, NoSamplesError
+from edgeloop.data.layouts import FOLDERS
+from edgeloop.data.settings import WindowSettings
+from edgeloop.data.source import readable
+from edgeloop.errors import ConfigError, DataError, NoSamplesError
 from edgeloop.protocol.task import Contract
-from edgeloop.runtime import modules
+from edgeloop.runtime import config, modules
 
 PHOTO_SHAPE = (3, 32, 32)
 """What models are measured on where the task decides the size of photos."""
@@ -111,10 +115,6 @@ def _photos(source: str) -> Brought:
     for photo in photos:
         counts[photo.label] = counts.get(photo.label, 0) + 1
     if not photos:
-        if recordings := _recordings(Path(source)):
-            problem = f"{source} has no photos but {recordings}; how to cut them is not given"
-            remedy = "write the file by hand, with a [data.windows] table: see docs/data.md"
-            raise ConfigError("--data", problem, remedy)
         remedy = "put some there, one subfolder for each class, or name another folder"
         raise NoSamplesError("--data", f"{source} has no photo in a class folder", remedy)
     first = f"{source}: class folders, {len(photos)} photos, fitted to the task's size"
@@ -123,12 +123,41 @@ def _photos(source: str) -> Brought:
     return Brought(lines, tuple(counts), PHOTO_SHAPE, len(photos))
 
 
-def _recordings(folder: Path) -> str:
-    """Say how many files a folder, or a folder in it, has that windows can be cut of."""
-    for kind in ("csv", "npz"):
-        if count := sum(1 for depth in ("*", "*/*") for _ in folder.glob(f"{depth}.{kind}")):
-            return f"{count} .{kind} {'file' if count == 1 else 'files'}"
-    return ""
+def are_recordings(source: str) -> bool:
+    """Return whether data are recordings of sensors, of which windows are cut.
+
+    A folder that has such files and no photo; a file that is nothing else, or has a column of time.
+    """
+    path = Path(source)
+    if path.is_dir():
+        with readable():
+            if data_sets.is_divided(source) or ClassLayout(path).photos:
+                return False
+        files = [each for each in path.rglob("*") if each.suffix.lower() in sensor_windows.KINDS]
+        return bool(files) and (data_sets.layout_of(source) is FOLDERS or has_time(min(files)))
+    if path.suffix.lower() not in sensor_windows.KINDS or not path.is_file():
+        return False
+    try:
+        data_sets.layout_of(source)
+    except DataError:
+        return True
+    return has_time(path)
+
+
+def describe_windows(source: str, windows: Mapping[str, Any]) -> Brought:
+    """Cut recordings as a device's agent will, and say what comes of it.
+
+    Args:
+        source: a file or a folder.
+        windows: the `[data.windows]` table.
+
+    Raises:
+        ConfigError: if they cannot be cut so.
+        DataError: a file that is no recording with these columns, or none with one window.
+    """
+    cut = config.parse(dict(windows), WindowSettings, "data.windows").windowing()
+    pool = sensor_windows.read(Path(source), cut)
+    return _of_pool(source, f"windows of {cut.steps} steps, {cut.step} apart", pool, [])
 
 
 def _divided(source: str) -> Brought:

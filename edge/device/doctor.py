@@ -21,12 +21,15 @@ from edgeloop.errors import EdgeloopError
 from edgeloop.runtime import config as config_files
 from edgeloop.runtime import modules
 
+Name = Annotated[
+    str | None, typer.Option(help="Name of the device, if the agent was started with it.")
+]
+"""One of many devices that share a file; each has a folder of its own."""
+
 
 def doctor(
     config: Annotated[Path, typer.Option(help="The device's TOML file.")],
-    name: Annotated[
-        str | None, typer.Option(help="Name of the device instead of the file's.")
-    ] = None,
+    name: Name = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the findings as one JSON object.")
     ] = False,

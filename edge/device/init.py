@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from edge.agent.settings import DeviceSettings
-from edge.device.describing import describe
+from edge.device.describing import are_recordings, describe, describe_windows
+from edge.device.recordings import Asked, look
 from edgeloop.cli import console
+from edgeloop.data.sensor_windows import KINDS
 from edgeloop.errors import ConfigError, RunError
 from edgeloop.runtime import atomic_files
 from edgeloop.runtime import config as config_files
@@ -36,6 +38,11 @@ COMMENTS = {
     "broker.ca_file": "the authorities that the broker's certificate must come from: with it TLS",
     "data.source": "a folder of photos, one subfolder for each class; or as in docs/data.md",
     "data.image_size": "pixels of a side; without it the task's own",
+    "data.windows.columns": "of the recordings' files: the input's channels, in this order",
+    "data.windows.rate": "steps a second",
+    "data.windows.window": "seconds of a window; all devices of a task have the same steps",
+    "data.windows.stride": "seconds from one window's begin to the next one's",
+    "data.windows.label": "a column; without it a recording's folder is its label",
     "training.architecture": "edgeloop models lists them",
     "training.device": "as torch names it",
     "training.threads": "a number, or auto for a short measurement",
@@ -69,6 +76,21 @@ def init(  # noqa: PLR0913 - an option each
     folder: Annotated[
         Path | None, typer.Option(help="Folder for the device's state. [default: NAME]")
     ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Columns of the sensors, with commas between them.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="Steps per second of the recordings.")
+    ] = None,
+    window: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds of a window of a recording.")
+    ] = None,
+    stride: Annotated[
+        float | None, typer.Option(min=0.001, help="Seconds from one window to the next.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column with the labels of a recording's steps.")
+    ] = None,
     architecture: Annotated[str, typer.Option(help="Architecture of the device's model.")] = "",
     group: Annotated[
         str,
@@ -92,7 +114,9 @@ def init(  # noqa: PLR0913 - an option each
         "name": _given("--name", name or told.get("name"), "Name of this device"),
     }
     source = _given("--data", data, "Where its samples are (a folder or a file)")
-    brought = describe(source)
+    names = None if columns is None else tuple(each.strip() for each in columns.split(","))
+    windows = _windows(source, Asked(names, rate, window, stride, label_column))
+    brought = describe_windows(source, windows) if windows else describe(source)
     for line in brought.lines:
         console.say(line)
     broker: dict[str, Any] = {}
@@ -107,13 +131,32 @@ def init(  # noqa: PLR0913 - an option each
         "stay": True,
         **({} if enrolment is None else {"enrolment": str(enrolment)}),
         **({"broker": broker} if broker else {}),
-        "data": {"source": source},
+        "data": {"source": source, **({"windows": windows} if windows else {})},
         "training": {"architecture": model, "device": "cpu", "threads": "auto"},
     }
     _write(config, table)
     console.say(
         f"wrote {config}; look whether all is well: edgeloop agent doctor --config {config}"
     )
+
+
+def _windows(source: str, asked: Asked) -> dict[str, Any]:
+    """Return the `[data.windows]` table of recordings, saying what they are; empty for others."""
+    if not (asked.is_any or are_recordings(source)):
+        return {}
+    found = look(Path(source), asked)
+    if found is None:
+        remedy = f"name a folder with {', '.join(KINDS)} files, or leave out the window options"
+        raise ConfigError("--data", f"{source} has no recording", remedy)
+    for line in found.lines:
+        console.say(line)
+    given = None if found.rate is None else f"{found.rate:.6g}"
+    text = _given("--rate", given, "Steps per second of the recordings")
+    try:
+        rate = float(text)
+    except ValueError as error:
+        raise ConfigError("--rate", f"{text!r} is no number", "give steps per second") from error
+    return found.windows(rate, asked)
 
 
 def _broker(host: str, port: int | None, known: Mapping[str, object]) -> dict[str, Any]:
@@ -164,7 +207,7 @@ def _lines(table: Mapping[str, Any], within: str = "") -> list[str]:
     lines = []
     for key, value in table.items():
         if isinstance(value, Mapping):
-            lines += ["", f"[{key}]", *_lines(value, f"{key}.")]
+            lines += ["", f"[{within}{key}]", *_lines(value, f"{within}{key}.")]
         else:
             comment = COMMENTS.get(within + key)
             lines.append(
@@ -173,6 +216,6 @@ def _lines(table: Mapping[str, Any], within: str = "") -> list[str]:
     return lines
 
 
-def _toml(value: str | int | bool) -> str:
+def _toml(value: str | float | bool | list[str]) -> str:
     """Return a value as TOML has it: JSON's, but for one character that TOML wants escaped."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

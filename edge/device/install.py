@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 
 from edge.agent.settings import DeviceSettings
 from edge.device import systemd
-from edge.device.doctor import read
+from edge.device.doctor import Name, read
 from edge.device.unit import STATE_ROOT, Service
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError, InputError
@@ -24,8 +25,9 @@ Config = Annotated[Path, typer.Option(help="The device's TOML file.")]
 Root = Annotated[Path, typer.Option(help="Root of the file system, when preparing a disk image.")]
 
 
-def install(
+def install(  # noqa: PLR0913 - an option each
     config: Config,
+    name: Name = None,
     user: Annotated[
         str,
         typer.Option(
@@ -47,8 +49,9 @@ def install(
     ] = False,
 ) -> None:
     """Have systemd run the agent, from now on and at each start of the machine."""
-    device = read(config, None)
+    device = read(config, name)
     service = describe(device, config.resolve(), user, memory, cpu)
+    service = replace(service, name=name)
     if print_only:
         console.say(service.text().rstrip())
         return
@@ -72,7 +75,7 @@ def _start(service: Service) -> None:
             shutil.chown(folder, service.user)
     systemd.ask("systemctl", "daemon-reload")
     systemd.ask("systemctl", "enable", "--now", service.unit)
-    console.say(f"{service.unit} runs; see edgeloop agent status --config {service.config}")
+    console.say(f"{service.unit} runs; see edgeloop agent status {service.options}")
 
 
 def describe(
@@ -128,9 +131,9 @@ def _check_state(device: str, folders: list[Path]) -> None:
             raise ConfigError("folder", problem, remedy)
 
 
-def uninstall(config: Config, root: Root = Path("/")) -> None:
+def uninstall(config: Config, name: Name = None, root: Root = Path("/")) -> None:
     """Have systemd run the agent no longer; its folder stays as it is."""
-    device = read(config, None)
+    device = read(config, name)
     unit = f"edgeloop-agent-{device.name}.service"
     place = root / UNITS / unit
     if not place.exists():

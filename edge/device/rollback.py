@@ -9,7 +9,7 @@ import typer
 from edge.agent.deployment import ASKED, Deployment, named
 from edge.agent.folder import hold_folder
 from edge.agent.settings import DeviceSettings
-from edge.device.doctor import read
+from edge.device.doctor import Name, read
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError, TakenError
 from edgeloop.runtime import atomic_files
@@ -20,12 +20,13 @@ LOOK_SECONDS = 0.2
 
 def rollback(
     config: Annotated[Path, typer.Option(help="The device's TOML file.")],
+    name: Name = None,
     wait: Annotated[
         float, typer.Option(min=0, max=86_400, help="Seconds to wait for a running agent.")
     ] = 15.0,
 ) -> None:
     """Restore the classifier that was in use before, also while the agent runs."""
-    device = read(config, None)
+    device = read(config, name)
     deployment = Deployment(device.folder)
     if deployment.usable_before() is None:
         problem = "has no classifier to go back to"

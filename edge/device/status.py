@@ -18,7 +18,7 @@ from edge.agent.state import DamagedError
 from edge.agent.store import STATE, SUMMARY
 from edge.agent.supervised import STATUS
 from edge.device import machine, systemd
-from edge.device.doctor import read
+from edge.device.doctor import Name, read
 from edgeloop.cli import console
 from edgeloop.errors import InputError
 from edgeloop.mqtt import tls
@@ -29,12 +29,13 @@ Config = Annotated[Path, typer.Option(help="The device's TOML file.")]
 
 def status(
     config: Config,
+    name: Name = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of text.")
     ] = False,
 ) -> None:
     """Show what the agent is doing, its results, and when its certificate is renewed."""
-    found = facts(read(config, None))
+    found = facts(read(config, name))
     if as_json:
         console.say(json.dumps(found))
         return
@@ -131,13 +132,14 @@ def _time(seconds: float) -> str:
 
 def logs(
     config: Config,
+    name: Name = None,
     lines: Annotated[int, typer.Option(min=1, help="Number of lines to show, the latest.")] = 100,
     follow: Annotated[
         bool, typer.Option("--follow", help="Keep showing new lines as they are logged.")
     ] = False,
 ) -> None:
     """Show the agent's log from the system journal."""
-    device = read(config, None)
+    device = read(config, name)
     if not systemd.is_running():
         problem = "does not run this machine, and keeps no journal"
         raise InputError("systemd", problem, "see where your supervisor writes standard error")

@@ -1,5 +1,6 @@
 """The systemd unit of an agent: restarted by its exit codes, watched, limited and locked away."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,7 @@ class Service:
         memory: MemoryMax, as systemd writes it.
         cpu: CPUQuota, likewise.
         devices: whether it may see the machine's devices: a GPU, a camera, a serial line.
+        name: that the agent is started with; None for the one in the file.
     """
 
     device: str
@@ -98,15 +100,25 @@ class Service:
     memory: str = "75%"
     cpu: str = "90%"
     devices: bool = False
+    name: str | None = None
 
     @property
     def unit(self) -> str:
         """The unit's name."""
         return f"edgeloop-agent-{self.device}.service"
 
+    @property
+    def options(self) -> str:
+        """What names the device on a command line."""
+        return shlex.join(self._named())
+
+    def _named(self) -> list[str]:
+        named = [] if self.name is None else ["--name", self.name]
+        return ["--config", str(self.config), *named]
+
     def text(self) -> str:
         """Return the unit's file."""
-        words = [self.command, "agent", "--config", self.config, "--log-format", "plain"]
+        words = [self.command, "agent", *self._named(), "--log-format", "plain"]
         return TEXT.format(
             device=self.device,
             task=self.task,

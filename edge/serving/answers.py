@@ -6,13 +6,15 @@ Shape suffixes: B inputs, C classes.
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.agent.predict import Inputs
 from edge.serving import inputs
+from edge.serving.batching import Batching
 from edge.serving.measured import Measured
 from edge.serving.model_in_use import ModelInUse, Serving
 from edgeloop.errors import DataError, ModelError
@@ -20,6 +22,9 @@ from edgeloop.mixing import experts
 
 SHARE_DIGITS = 6
 """Of a probability, after the point."""
+
+FEW = 128
+"""Scores of a request, of which Python makes an answer before NumPy has begun."""
 
 WHOLE = "all"
 """Asks for all classes: a key of an address's query, or an MQTT message's user property."""
@@ -47,12 +52,14 @@ class Answering:
     Attributes:
         models: what answers.
         measured: counts.
+        batching: runs inputs.
     """
 
     models: ModelInUse
     measured: Measured
+    batching: Batching = field(default_factory=Batching)
 
-    def answer(self, body: bytes, kind: str, by: str, whole: bool = False) -> Answer:
+    def answer(self, body: bytes | bytearray, kind: str, by: str, whole: bool = False) -> Answer:
         """Answer one request.
 
         Args:
@@ -66,27 +73,57 @@ class Answering:
         self.measured.request(by, answer.status, count, time.perf_counter() - begun)
         return answer
 
-    def _answer(self, body: bytes, kind: str, whole: bool) -> tuple[Answer, int]:
+    def _answer(self, body: bytes | bytearray, kind: str, whole: bool) -> tuple[Answer, int]:
         serving = self.models.now
         if serving is None:
             return problem(UNAVAILABLE, self.models.problem), 0
         try:
             read = inputs.read(body, kind, serving.model)
-            scores_BC = serving.model.scores(read)
+            scores_BC = self._scores(serving, read)
         except DataError as error:
             return problem(BAD_REQUEST, str(error)), 0
         except ModelError as error:
             return problem(FAILED, str(error)), 0
-        if not experts.are_usable(scores_BC):
+        told = _listed(serving, scores_BC, whole=True) if whole else _short(serving, scores_BC)
+        if told is None:
             return problem(FAILED, f"{self.models.path}: gives scores that are no numbers"), 0
-        told = json.dumps(predictions(serving, scores_BC, whole))
-        text = f'{{"model": {serving.text}, "predictions": {told}}}'
-        return Answer(OK, text.encode()), len(read)
+        text = f'{{"model": {serving.text}, "predictions": [{told}]}}'
+        return Answer(OK, text.encode()), len(scores_BC)
+
+    def _scores(self, serving: Serving, read: Inputs) -> NDArray[np.float32]:
+        if serving.is_batched and isinstance(read, np.ndarray):
+            return self.batching.scores(serving.model, read)
+        return serving.model.scores(read)
 
 
 def problem(status: int, text: str) -> Answer:
     """Return an answer that says what is wrong."""
     return Answer(status, json.dumps({"error": text}).encode())
+
+
+def _short(serving: Serving, scores_BC: NDArray[np.float32]) -> str | None:
+    """Return what is said of each input, as JSON without brackets; None if these are no scores."""
+    if scores_BC.size > FEW:
+        return _listed(serving, scores_BC, whole=False)
+    found = [_best(row) for row in scores_BC.tolist()]
+    if not all(share >= 0 for _, share in found):
+        return None
+    begins = serving.begins
+    return ", ".join([f"{begins[best]}{share}}}" for best, share in found])
+
+
+def _best(scores: list[float]) -> tuple[int, float]:
+    """Return the best class and its probability; that is NaN if these are no scores."""
+    top = max(scores, default=math.nan)
+    share = 1.0 / sum([math.exp(score - top) for score in scores]) if scores else math.nan
+    return (scores.index(top) if share >= 0 else 0), round(share, SHARE_DIGITS)
+
+
+def _listed(serving: Serving, scores_BC: NDArray[np.float32], *, whole: bool) -> str | None:
+    """Return what `_short` does, by NumPy."""
+    if not experts.are_usable(scores_BC):
+        return None
+    return json.dumps(predictions(serving, scores_BC, whole))[1:-1]
 
 
 def predictions(

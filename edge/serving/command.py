@@ -14,6 +14,7 @@ from edge.agent.settings import DeviceSettings, ServeSettings
 from edge.agent.store import MODEL
 from edge.serving import http
 from edge.serving.answers import Answering
+from edge.serving.batching import Batching
 from edge.serving.http import Server
 from edge.serving.measured import Measured
 from edge.serving.model_in_use import ModelInUse
@@ -76,7 +77,7 @@ def _serve(path: Path, settings: ServeSettings, device: DeviceSettings | None) -
         models = stack.enter_context(ModelInUse(path))
         if models.problem:
             log.warning("waits for a classifier: %s", models.problem)
-        answering = Answering(models, Measured())
+        answering = Answering(models, Measured(), Batching(settings.max_batch))
         server = Server(
             answering,
             (settings.host, settings.port),

@@ -8,7 +8,11 @@ import time
 from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
-from io import BufferedIOBase
+from io import BufferedIOBase, BufferedReader, BytesIO
+from typing import Any
+
+MOST_PEEKED = 4096
+"""Bytes of a head that is kept; a longer one is read line by line each time."""
 
 MOST_LINES, LONGEST_LINE = 100, 65_536
 """Of a head, as the standard library has them."""
@@ -69,6 +73,40 @@ def read_line(line: bytes) -> tuple[str, str, str]:
     return words[0], words[1], words[2]
 
 
+@lru_cache(maxsize=64)  # a client's requests have one head
+def _read(head: bytes) -> tuple[tuple[str, str, str], Mapping[str, str], bool]:
+    line, _, rest = head.partition(b"\r\n")
+    if head.count(b"\n") != head.count(b"\r\n"):  # it might end elsewhere when read line by line
+        raise HeadError(HTTPStatus.BAD_REQUEST, "a line ends without a carriage return")
+    words, fields = read_line(line), read_fields(BytesIO(rest))
+    return words, fields, stays(words[2], fields)
+
+
+def peeked(
+    file: "BufferedReader[Any]",
+) -> tuple[tuple[str, str, str], Mapping[str, str], bool] | None:
+    """Return a POST's line, its fields, and whether its connection stays, if all is there.
+
+    It is taken from the file then. A head of another kind is left there, and None returned: one
+    that is not whole, is none, or expects an answer before its body.
+
+    Raises:
+        OSError: if nothing can be read.
+    """
+    begin = file.peek(1)
+    end = begin.find(b"\r\n\r\n", 0, MOST_PEEKED)
+    if end < 0 or not begin.startswith(b"POST "):
+        return None
+    try:
+        found = _read(begin[: end + 4])
+    except HeadError:
+        return None
+    if "expect" in found[1]:
+        return None
+    file.read(end + 4)
+    return found
+
+
 def stays(version: str, fields: Mapping[str, str]) -> bool:
     """Return whether a connection stays open after an answer."""
     wanted = [each.strip() for each in fields.get("connection", "").lower().split(",")]
@@ -77,14 +115,24 @@ def stays(version: str, fields: Mapping[str, str]) -> bool:
     return "close" not in wanted
 
 
-def written(status: HTTPStatus, fields: Mapping[str, str]) -> bytes:
-    """Return an answer's head."""
-    lines = [f"HTTP/1.1 {status.value} {status.phrase}", f"Date: {_date(int(time.time()))}"]
-    lines += [f"{name}: {value}" for name, value in fields.items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+def written(status: HTTPStatus, fields: Mapping[str, str], length: int) -> bytes:
+    """Return an answer's head.
+
+    Args:
+        status: of the answer.
+        fields: but its date, and its length.
+        length: of its body.
+    """
+    return b"%s%d\r\n\r\n" % (_begin(int(time.time()), status, tuple(fields.items())), length)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=64)  # the answers of a second have few heads
+def _begin(second: int, status: HTTPStatus, fields: tuple[tuple[str, str], ...]) -> bytes:
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}", f"Date: {_date(second)}"]
+    lines += [f"{name}: {value}" for name, value in fields]
+    return ("\r\n".join(lines) + "\r\nContent-Length: ").encode("latin-1")
+
+
 def _date(second: int) -> str:
     now = time.gmtime(second)
     day, month = _DAYS[now.tm_wday], _MONTHS[now.tm_mon - 1]

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from io import BufferedReader
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -30,6 +31,10 @@ ROOM_SECONDS = 0.5
 
 LINGER_SECONDS, LINGER_BYTES = 2.0, 64 << 20
 """For the rest of a body that is not taken, or its sender would not read why."""
+
+LARGE_BYTES, KEPT_BYTES = 1 << 17, 2 << 20
+"""A body between them is read into the memory of the one before, which the system has to give once;
+a larger one would keep too much of a device's for a connection that says nothing."""
 
 _JSON = "application/json"
 _FULL = (
@@ -105,16 +110,28 @@ class Server(LimitedServer):
 class _Handler(BaseHTTPRequestHandler):
     timeout = SILENT_SECONDS
     protocol_version = "HTTP/1.1"  # connections stay
-    wbufsize = -1  # head and body leave together
+    wbufsize = 0  # head and body leave together, in one call
     disable_nagle_algorithm = True
     server: Server
+    rfile: "BufferedReader[Any]"
     raw_requestline: bytes  # as the base class has it
-    _is_refused = False
+    _is_refused, _kept = False, bytearray()
 
     def handle_one_request(self) -> None:
-        """Answer a request, if one comes."""
+        """Answer a request, if one comes; at once, if its head is as one before."""
         self.server.waits(self.connection)
-        super().handle_one_request()
+        try:
+            known = heads.peeked(self.rfile)
+        except OSError:  # as the base class takes a connection that is silent, or gone
+            self.close_connection = True
+            return
+        if known is None:
+            super().handle_one_request()
+            return
+        (self.command, self.path, self.request_version), self.fields, stays = known
+        self.close_connection = not stays
+        self.do_POST()
+        self.wfile.flush()
 
     def finish(self) -> None:
         """Take the rest of a body that was refused: else its sender's system drops the answer."""
@@ -181,14 +198,23 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if (length := self._length()) is None:
             return
-        body = self.rfile.read(length)
-        if len(body) < length:
+        if (body := self._body(length)) is None:
             self.close_connection = True
             return
         self.server.has_request(self.connection)
         kind = self.fields.get("content-type", "")
-        whole = WHOLE in parse_qs(urlsplit(self.path).query)
+        path = self.path
+        whole = "?" in path and WHOLE in parse_qs(urlsplit(path).query)
         self._answer(self.server.answering.answer(body, kind, "http", whole))
+
+    def _body(self, length: int) -> bytes | bytearray | None:
+        """Return a body; None if it ends too early. A large one lies where the one before lay."""
+        if length < LARGE_BYTES:
+            body = self.rfile.read(length)
+            return body if len(body) == length else None
+        large = self._kept if len(self._kept) == length else bytearray(length)
+        self._kept = large if length <= KEPT_BYTES else bytearray()
+        return large if self.rfile.readinto(large) == length else None
 
     def _length(self) -> int | None:
         """Return a body's length; None if it cannot be read, and was answered."""
@@ -228,6 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
             "class_names": model.class_names,
             "shape": model.shape,
             "pixels": model.pixels,
+            "picture": model.is_picture,
             "licence": model.fact("licence"),
             "problem": models.problem,
         }
@@ -246,14 +273,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _say(
         self, status: HTTPStatus, body: bytes, kind: str = _JSON, more: Mapping[str, str] = {}
     ) -> None:
-        fields = {
-            "Content-Type": kind,
-            "Content-Length": str(len(body)),
-            "X-Content-Type-Options": "nosniff",
-            **({"Connection": "close"} if self.close_connection else {}),
-            **more,
-        }
-        head = heads.written(status, fields)
+        fields = {"X-Content-Type-Options": "nosniff", "Content-Type": kind, **more}
+        if self.close_connection:
+            fields["Connection"] = "close"
+        head = heads.written(status, fields, len(body))
         self.wfile.write(head if self.command == "HEAD" else head + body)
 
     def log_message(self, format: str, *args: Any) -> None:

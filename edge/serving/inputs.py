@@ -1,7 +1,7 @@
 """What a request asks about: pictures, arrays or JSON, as a batch that the classifier takes.
 
     a picture        PNG, JPEG, ... of any size, by its own bytes: one input
-    .npy             one input, or a batch of them
+    .npy             one input, or a batch of them; of a model that takes whole pictures, these
     JSON             {"instances": [...]}: nested lists, or {"b64": "..."} with a picture or .npy
 
 Shape suffix: B inputs.
@@ -9,13 +9,14 @@ Shape suffix: B inputs.
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.agent import images
-from edge.agent.predict import Exported
+from edge.agent.predict import Exported, Inputs
 from edgeloop.errors import DataError
 from edgeloop.runtime import atomic_files
 
@@ -27,8 +28,8 @@ _NPY = b"\x93NUMPY"
 _FORMS = "send a picture, an .npy array, or JSON with instances"
 
 
-def read(body: bytes, kind: str, model: Exported) -> NDArray[np.float32]:
-    """Return a request's inputs (B, *shape).
+def read(body: bytes | bytearray, kind: str, model: Exported) -> Inputs:
+    """Return a request's inputs (B, *shape); of a model that takes whole pictures, these.
 
     Args:
         body: of the request.
@@ -44,10 +45,12 @@ def read(body: bytes, kind: str, model: Exported) -> NDArray[np.float32]:
         return _of_json(body, model)
     if body.startswith(_NPY):
         return _of_array(images.array(body, NAME), NAME, model)
+    if model.is_picture:
+        return [images.whole(body, NAME)]
     return images.fit(body, model.shape, NAME, pixels=model.pixels)[None]
 
 
-def _of_json(body: bytes, model: Exported) -> NDArray[np.float32]:
+def _of_json(body: bytes | bytearray, model: Exported) -> Inputs:
     try:
         found = atomic_files.parse_json(body)
     except ValueError as error:
@@ -56,16 +59,21 @@ def _of_json(body: bytes, model: Exported) -> NDArray[np.float32]:
     if not isinstance(items, list) or not items:
         raise DataError(f"{NAME}.instances", "is no list of inputs", 'send {"instances": [...]}')
     _check_count(len(items), f"{NAME}.instances")
+    if model.is_picture:
+        return [images.whole(_bytes(each, f"instances[{n}]"), NAME) for n, each in enumerate(items)]
     return np.stack([_item(each, f"instances[{n}]", model) for n, each in enumerate(items)])
+
+
+def _bytes(item: Any, name: str) -> bytes:
+    try:
+        return base64.b64decode(item["b64"], validate=True)
+    except (KeyError, TypeError, ValueError, IndexError, binascii.Error) as error:
+        raise DataError(name, "has no b64 with bytes in Base64", _FORMS) from error
 
 
 def _item(item: Any, name: str, model: Exported) -> NDArray[np.float32]:
     if isinstance(item, dict):
-        try:
-            data = base64.b64decode(item["b64"], validate=True)
-        except (KeyError, TypeError, ValueError, binascii.Error) as error:
-            raise DataError(name, "has no b64 with bytes in Base64", _FORMS) from error
-        return images.fit(data, model.shape, name, pixels=model.pixels)
+        return images.fit(_bytes(item, name), model.shape, name, pixels=model.pixels)
     try:
         array = np.asarray(item, np.float32)
     except (TypeError, ValueError, OverflowError) as error:
@@ -73,8 +81,10 @@ def _item(item: Any, name: str, model: Exported) -> NDArray[np.float32]:
     return images.matching(array, model.shape, model.pixels, name)
 
 
-def _of_array(array: NDArray[Any], name: str, model: Exported) -> NDArray[np.float32]:
+def _of_array(array: NDArray[Any], name: str, model: Exported) -> Inputs:
     """Return the inputs of an array of one, or of a batch."""
+    if model.is_picture:
+        return _pictures(array, name)
     if array.ndim == len(model.shape) + 1:
         if not len(array):
             raise DataError(name, "has no input", "send one at least")
@@ -82,6 +92,15 @@ def _of_array(array: NDArray[Any], name: str, model: Exported) -> NDArray[np.flo
         whole = images.matching(array, (len(array), *model.shape), model.pixels, name)
         return np.ascontiguousarray(whole)
     return images.matching(array, model.shape, model.pixels, name)[None]
+
+
+def _pictures(array: NDArray[Any], name: str) -> Sequence[NDArray[np.uint8]]:
+    if array.ndim != 4:
+        return [images.matching_whole(array, name)]
+    if not len(array):
+        raise DataError(name, "has no input", "send one at least")
+    _check_count(len(array), name)
+    return [images.matching_whole(each, name) for each in array]
 
 
 def _check_count(count: int, name: str) -> None:

@@ -7,16 +7,15 @@ ends with the one that it began with; a file that cannot be used changes nothing
 import json
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from edge.agent import predict
 from edge.agent.predict import Exported
+from edge.serving import batching
 from edgeloop.errors import ModelError
 from edgeloop.runtime import atomic_files
 
@@ -33,10 +32,12 @@ class Serving:
     Attributes:
         model: the classifier.
         sha256: of its file.
+        is_batched: whether requests that wait are run as one batch.
     """
 
     model: Exported
     sha256: str
+    is_batched: bool = False
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
@@ -48,6 +49,15 @@ class Serving:
     def text(self) -> str:
         """The facts as JSON."""
         return json.dumps(self.facts)
+
+    @cached_property
+    def begins(self) -> Sequence[str]:
+        """For each class, the JSON of an answer up to its probability."""
+        names = self.model.class_names
+        return [
+            f'{{"label": {json.dumps(name)}, "class": {number}, "probability": '
+            for number, name in enumerate(names)
+        ]
 
 
 class ModelInUse:
@@ -109,8 +119,9 @@ class ModelInUse:
             self.problem = ""
             return
         model = predict.open_model(self.path)
-        model.scores(np.zeros((1, *model.shape), np.float32))
-        self._serving, self.problem = Serving(model, digest), ""
+        model.scores(model.blank())
+        serving = Serving(model, digest, is_batched=batching.is_worth_it(model))
+        self._serving, self.problem = serving, ""
         self.swaps += before is not None
         number, run = model.fact("round"), model.fact("run")
         log.info("answers with %s of round %s of run %s", digest[:12], number, run)

@@ -310,7 +310,7 @@ def _found(name: str) -> Iterator[Any]:
     if point is not None:
         with ALGORITHMS.asked(point):
             if isinstance(point, Brought) or point.attr:
-                yield point.load()
+                yield modules.around(point.load(), "build")
             else:
                 yield point.module
     elif name in ours:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from edgeloop.cli import stopping, usage
+from edgeloop.cli import stopping, usage, usage_line
 from edgeloop.errors import EdgeloopError
 from edgeloop.runtime import logs
 
@@ -33,7 +33,7 @@ class _InterruptedError(Exception):
 def run(function: Callable[..., None], name: str, arguments: Sequence[str]) -> int:
     """Run a function as a command line of its own; wrong usage is an `InputError`."""
     app = _app()
-    app.command(name)(_carried(function))
+    app.command(name, cls=usage_line.Command)(_carried(function))
     return _ended(app, name, arguments)
 
 
@@ -54,7 +54,7 @@ def run_many(
     app = _app()
     app.callback(no_args_is_help=True, help=about)(lambda: None)
     for subcommand, function in functions.items():
-        app.command(subcommand)(_carried(function))
+        app.command(subcommand, cls=usage_line.Command)(_carried(function))
     return _ended(app, name, arguments)
 
 

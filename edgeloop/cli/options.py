@@ -117,7 +117,7 @@ def _parameter(
 def _typer_info(key: str, field: FieldInfo, option: Option, prefix: str, kind: Any) -> Any:
     text = " ".join((option.help or field.description or "").split())
     if option.positional:
-        return typer.Argument(help=text)
+        return typer.Argument(help=text, metavar=option.name or None)
     word = option.name or f"--{key.replace('_', '-')}"
     if kind is bool and "/" not in word and field.default is True:
         word = f"{word}/--no-{word.removeprefix('--')}"

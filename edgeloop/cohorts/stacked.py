@@ -97,6 +97,9 @@ class StackedCohort(LocalCohort[B, U]):
             for group in groups
         ]
         uploads = train_interleaved(work, broadcast)
+        for group, (stack, batches) in zip(groups, work, strict=True):
+            for name, loss in zip(group.names, stack.mean_losses(batches), strict=True):
+                self._networks[name].training_loss = loss
         return {
             name: upload
             for group, parts in zip(groups, uploads, strict=True)

@@ -5,7 +5,8 @@ from edgeloop.data.columns import Columns
 from edgeloop.data.federation import Federation, single_client, split
 from edgeloop.data.partitions import Partition
 from edgeloop.data.samples import ClientData, Pool, Samples
-from edgeloop.data.sources import Source, is_divided, layout_of, load, read
+from edgeloop.data.source import Source
+from edgeloop.data.sources import is_divided, layout_of, load, read
 from edgeloop.data.writing import write
 
 __all__ = [

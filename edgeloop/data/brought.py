@@ -20,7 +20,8 @@ from edgeloop.data.partitions import Partition
 from edgeloop.data.pfllib import Layout
 from edgeloop.data.samples import ClientData, Pool, Samples
 from edgeloop.data.sensor_windows import Windowing
-from edgeloop.data.sources import is_divided, layout_of, load, read, readable
+from edgeloop.data.source import readable
+from edgeloop.data.sources import is_divided, layout_of, load, read
 from edgeloop.errors import ConfigError, MisfitError, NoSamplesError
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 
 from edgeloop.data.dirichlet import Indices
-from edgeloop.data.partitions import Partition, assign, divide, draw_indices
+from edgeloop.data.partitions import Division, Partition, divide
 from edgeloop.data.samples import ClientData, ClientShards, Labels, Pool, Shard
 from edgeloop.errors import DataError
 
@@ -237,10 +237,8 @@ def split(pool: Pool, partition: Partition) -> PooledFederation:
     """
     if partition.kind == "natural" and pool.unclear is not None:
         raise pool.unclear
-    draw, kept = RandomState(partition.seed), draw_indices(partition, len(pool))
-    natural = None if pool.clients is None else pool.clients[kept]
-    assigned = assign(partition, pool.labels[kept], pool.classes, natural, draw)
-    shares = [kept[share] for share in assigned]
+    draw = RandomState(partition.seed)
+    shares = Division(partition, pool, draw).shares()
     for client, share in enumerate(shares):
         if math.floor(partition.train_fraction * len(share)) < 1:
             problem = f"gets {len(share)} samples, too few for a train and a test set"

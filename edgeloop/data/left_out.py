@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -17,10 +17,6 @@ class SkippedFiles:
         self._files: Counter[str] = Counter()
         self._folders: defaultdict[str, list[str]] = defaultdict(list)
 
-    def files(self, paths: Iterable[Path]) -> None:
-        """Count files by their suffix, and hidden and special ones."""
-        self._files.update(map(_kind, paths))
-
     def folder(self, path: Path, why: str = "") -> None:
         """Count a folder, and say why: a clause that follows `folder`."""
         self._folders[" hidden" if is_hidden(path) else why].append(path.name)
@@ -28,11 +24,13 @@ class SkippedFiles:
     def others(self, folder: Path, read: Collection[Path], why: str = "") -> None:
         """Count all that a folder holds beside what is read; `why` is of folders."""
         known = set(read)
-        others = [path for path in sorted(folder.iterdir()) if path not in known]
-        self.files(path for path in others if not path.is_dir())
-        for path in others:
+        for path in sorted(folder.iterdir()):
+            if path in known:
+                continue
             if path.is_dir():
                 self.folder(path, why)
+            else:
+                self._files[_kind(path)] += 1
 
     def __str__(self) -> str:
         parts = [f"{count} {kind}" for kind, count in sorted(self._files.items())]

@@ -6,6 +6,7 @@ train/test permutation in client order, so that a seed gives exactly PFLlib's cl
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.random import RandomState
 from numpy.typing import NDArray
 
 from edgeloop.data.dirichlet import DirichletDraw, Indices, dirichlet, exdir
-from edgeloop.data.samples import Labels
+from edgeloop.data.samples import Labels, Pool
 from edgeloop.errors import ConfigError, DataError, choose
 from edgeloop.runtime.plugins import PARTITIONS, Point
 
@@ -82,49 +83,19 @@ class Partition:
         batches = self.batch_size / (1 - self.train_fraction)
         return int(min(batches, samples / self.clients / 2))
 
+    def indices(self, samples: int) -> Indices:
+        """Return which of so many samples are divided, ascending; a stream of its own draws them.
 
-def assign(
-    partition: Partition, labels: Labels, classes: int, natural: Indices | None, draw: RandomState
-) -> list[Indices]:
-    """Return each client's sample indices, in the order in which the client keeps them.
-
-    Args:
-        partition: how to divide.
-        labels: int64 (N,).
-        classes: C.
-        natural: int64 (N,), the natural client of each sample, or None.
-        draw: the source of randomness; it moves on.
-
-    Raises:
-        ConfigError: more classes per client than there are classes.
-        DataError: a partition that this data set does not allow.
-    """
-    if partition.kind == "natural":
-        return _natural(natural)
-    if partition.clients > len(labels):
-        problem = f"{partition.clients} clients cannot share {len(labels)} samples"
-        raise DataError("clients", problem, "use fewer clients")
-    if partition.kind in ("dirichlet", "exdir"):
-        return _drawn_shares(partition, labels, classes, draw)
-    point = PARTITIONS.find(partition.kind, KINDS)
-    if point is not None:
-        return _of_others(point, partition, labels, draw)
-    return _pathological(partition, labels, classes, draw)
-
-
-def draw_indices(partition: Partition, total: int) -> Indices:
-    """Return the indices of the samples to divide, ascending; a stream of its own draws them.
-
-    Raises:
-        DataError: more samples than there are.
-    """
-    if partition.samples is None:
-        return np.arange(total)
-    if partition.samples > total:
-        problem = f"{partition.samples} of only {total}"
-        raise DataError("samples", problem, f"use at most {total}")
-    random = np.random.default_rng(partition.seed)
-    return np.sort(random.choice(total, partition.samples, replace=False))
+        Raises:
+            DataError: more samples than there are.
+        """
+        if self.samples is None:
+            return np.arange(samples)
+        if self.samples > samples:
+            problem = f"{self.samples} of only {samples}"
+            raise DataError("samples", problem, f"use at most {samples}")
+        random = np.random.default_rng(self.seed)
+        return np.sort(random.choice(samples, self.samples, replace=False))
 
 
 def divide(indices: Indices, train_fraction: float, draw: RandomState) -> tuple[Indices, Indices]:
@@ -134,81 +105,120 @@ def divide(indices: Indices, train_fraction: float, draw: RandomState) -> tuple[
     return indices[order[test_size:]], indices[order[:test_size]]
 
 
-def _natural(natural: Indices | None) -> list[Indices]:
-    """One client for each client id of the source, in ascending order."""
-    if natural is None:
-        remedy = "name a column `client` or `subject`, or use iid, pathological, dirichlet or exdir"
-        raise DataError("partition", "natural, but this source names no clients", remedy)
-    return [np.flatnonzero(natural == name) for name in np.unique(natural)]
+@dataclass(frozen=True, eq=False)
+class Division:
+    """A pool that is being divided.
 
-
-def _of_others(
-    point: Point, partition: Partition, labels: Labels, draw: RandomState
-) -> list[Indices]:
-    """Return the shares that a function of others makes, checked.
-
-    Raises:
-        ConfigError: if it fails, or makes something else than one share of indices a client.
+    Attributes:
+        partition: how to divide.
+        pool: N samples, or more: `Partition.indices` are those that are divided.
+        draw: the source of randomness; it moves on.
     """
-    with PARTITIONS.asked(point):
-        made = point.load()(labels, partition, draw)
-        shares = [np.asarray(share, np.int64).reshape(-1) for share in made]
-        if len(shares) != partition.clients:
-            raise ValueError(f"it made {len(shares)} shares for {partition.clients} clients")
-        every = np.concatenate(shares)
-        if len(every) and not 0 <= every.min() <= every.max() < len(labels):
-            raise ValueError(f"it gave samples that are not among the {len(labels)}")
-        if len(np.unique(every)) < len(every):
-            raise ValueError("it gave a sample to two clients")
-    return shares
 
+    partition: Partition
+    pool: Pool
+    draw: RandomState
 
-def _drawn_shares(
-    partition: Partition, labels: Labels, classes: int, draw: RandomState
-) -> list[Indices]:
-    clients, alpha, tries = partition.clients, partition.alpha, partition.max_tries
-    drawing = DirichletDraw(clients, alpha, labels, classes, draw, tries)
-    if partition.kind == "exdir":
-        return exdir(drawing, partition.classes_per_client)
-    return dirichlet(drawing, partition.least(len(labels)))
+    def shares(self) -> list[Indices]:
+        """Return each client's indices into the pool, in the order in which the client keeps them.
 
+        Raises:
+            ConfigError: more classes per client than there are classes.
+            DataError: a partition that this data set does not allow.
+        """
+        indices = self.indices
+        return [indices[share] for share in self._assigned()]
 
-def _pathological(
-    partition: Partition, labels: Labels, classes: int, draw: RandomState
-) -> list[Indices]:
-    """Give every client a quota of classes; iid is the quota of all."""
-    per_client = classes if partition.kind == "iid" else partition.classes_per_client
-    if per_client > classes:
-        problem = f"{per_client} of only {classes} classes"
-        raise ConfigError("classes_per_client", problem, f"use at most {classes}")
-    quota = np.full(partition.clients, per_client)
-    sharers = math.ceil(partition.clients / classes * per_client)
-    shares: list[list[Indices]] = [[] for _ in range(partition.clients)]
-    for label in range(classes):
-        chosen = np.flatnonzero(quota)[:sharers]
-        if not len(chosen):
-            break
-        sizes = _share_sizes(partition, labels, label, len(chosen), classes, draw)
-        slices = np.split(np.flatnonzero(labels == label), np.cumsum(sizes))
-        for client, share in zip(chosen, slices, strict=True):
-            shares[client].append(share)
-        quota[chosen] -= 1
-    return [np.concatenate(share) for share in shares]
+    @cached_property
+    def indices(self) -> Indices:
+        """Which samples of the pool are divided, (N,)."""
+        return self.partition.indices(len(self.pool))
 
+    @cached_property
+    def labels(self) -> Labels:
+        """Their labels, int64 (N,)."""
+        return self.pool.labels[self.indices]
 
-def _share_sizes(
-    partition: Partition, labels: Labels, label: int, sharers: int, classes: int, draw: RandomState
-) -> NDArray[np.int64]:
-    """Draw what every sharer of a class but the last gets; the last takes the remainder."""
-    held = np.count_nonzero(labels == label)
-    mean = held / sharers
-    if partition.balanced or sharers == 1 or not held:
-        return np.full(sharers - 1, int(mean))
-    low = int(max(mean / 10, partition.least(len(labels)) / classes))
-    if low >= int(mean):
-        problem = (
-            f"class {label} has too few samples ({held}) for {sharers} clients: shares are drawn"
-        )
-        remedy = "use fewer clients, fewer classes per client, or balanced shares"
-        raise DataError("clients", f"{problem} from more than {low} for each", remedy)
-    return np.asarray(draw.randint(low, int(mean), sharers - 1), np.int64)
+    def _assigned(self) -> list[Indices]:
+        kind, clients = self.partition.kind, self.partition.clients
+        if kind == "natural":
+            return self._natural()
+        if clients > len(self.labels):
+            problem = f"{clients} clients cannot share {len(self.labels)} samples"
+            raise DataError("clients", problem, "use fewer clients")
+        if kind in ("dirichlet", "exdir"):
+            return self._drawn()
+        point = PARTITIONS.find(kind, KINDS)
+        return self._pathological() if point is None else self._of_others(point)
+
+    def _natural(self) -> list[Indices]:
+        """One client for each client id of the source, in ascending order."""
+        if self.pool.clients is None:
+            problem = "natural, but this source names no clients"
+            kinds = "iid, pathological, dirichlet or exdir"
+            remedy = f"name a column `client` or `subject`, or use {kinds}"
+            raise DataError("partition", problem, remedy)
+        natural = self.pool.clients[self.indices]
+        return [np.flatnonzero(natural == name) for name in np.unique(natural)]
+
+    def _of_others(self, point: Point) -> list[Indices]:
+        """Return the shares that a function of others makes, checked.
+
+        Raises:
+            ConfigError: if it fails, or makes something else than one share of indices a client.
+        """
+        clients, samples = self.partition.clients, len(self.labels)
+        with PARTITIONS.asked(point):
+            made = point.load()(self.labels, self.partition, self.draw)
+            shares = [np.asarray(share, np.int64).reshape(-1) for share in made]
+            if len(shares) != clients:
+                raise ValueError(f"it made {len(shares)} shares for {clients} clients")
+            every = np.concatenate(shares)
+            if len(every) and not 0 <= every.min() <= every.max() < samples:
+                raise ValueError(f"it gave samples that are not among the {samples}")
+            if len(np.unique(every)) < len(every):
+                raise ValueError("it gave a sample to two clients")
+        return shares
+
+    def _drawn(self) -> list[Indices]:
+        asked = self.partition
+        about = asked.clients, asked.alpha, self.labels, self.pool.classes
+        drawing = DirichletDraw(*about, self.draw, asked.max_tries)
+        if asked.kind == "exdir":
+            return exdir(drawing, asked.classes_per_client)
+        return dirichlet(drawing, asked.least(len(self.labels)))
+
+    def _pathological(self) -> list[Indices]:
+        """Give every client a quota of classes; iid is the quota of all."""
+        asked, classes = self.partition, self.pool.classes
+        per_client = classes if asked.kind == "iid" else asked.classes_per_client
+        if per_client > classes:
+            problem = f"{per_client} of only {classes} classes"
+            raise ConfigError("classes_per_client", problem, f"use at most {classes}")
+        quota = np.full(asked.clients, per_client)
+        sharers = math.ceil(asked.clients / classes * per_client)
+        shares: list[list[Indices]] = [[] for _ in range(asked.clients)]
+        for label in range(classes):
+            chosen = np.flatnonzero(quota)[:sharers]
+            if not len(chosen):
+                break
+            held = np.flatnonzero(self.labels == label)
+            slices = np.split(held, np.cumsum(self._sizes(label, len(held), len(chosen))))
+            for client, share in zip(chosen, slices, strict=True):
+                shares[client].append(share)
+            quota[chosen] -= 1
+        return [np.concatenate(share) for share in shares]
+
+    def _sizes(self, label: int, held: int, sharers: int) -> NDArray[np.int64]:
+        """Draw what every sharer of a class but the last gets; the last takes the remainder."""
+        mean = held / sharers
+        if self.partition.balanced or sharers == 1 or not held:
+            return np.full(sharers - 1, int(mean))
+        least = self.partition.least(len(self.labels))
+        low = int(max(mean / 10, least / self.pool.classes))
+        if low >= int(mean):
+            problem = f"class {label} has too few samples ({held}) for {sharers} clients"
+            remedy = "use fewer clients, fewer classes per client, or balanced shares"
+            problem += f": shares are drawn from more than {low} for each"
+            raise DataError("clients", problem, remedy)
+        return np.asarray(self.draw.randint(low, int(mean), sharers - 1), np.int64)

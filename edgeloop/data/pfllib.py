@@ -4,6 +4,7 @@
                         where it is missing, or one of the two, the files tell
     train/{client}.npz  `x`, `y` (ours), or one pickled dict of both under `data` (theirs)
     test/{client}.npz
+    train/train{client}_.npz, test/test{client}_.npz    PFLlib's first versions
 
 Shape suffixes: N windows, C channels, T steps.
 """
@@ -17,9 +18,10 @@ from typing import Literal, get_args
 import numpy as np
 
 from edgeloop.data.archives import read_labels, read_shard
-from edgeloop.data.client_files import CONFIG, FolderConfig, read_config
-from edgeloop.data.federation import Federation
+from edgeloop.data.client_files import FolderConfig, file_of, read_config
+from edgeloop.data.federation import Federation, split
 from edgeloop.data.looks import log_looks
+from edgeloop.data.partitions import Partition
 from edgeloop.data.samples import ClientShards, Labels, Pool, Shard, are_pixels
 from edgeloop.errors import ConfigError, DataError, choose
 
@@ -86,6 +88,41 @@ class FolderFederation(Federation):
         if sentence := self.absent_sentence():
             log.warning("%s: %s", self.folder, sentence)
 
+    def divided(self, partition: Partition | None) -> Federation:
+        """Return these clients; or all their samples, divided among other ones.
+
+        Args:
+            partition: how to divide; None or `natural` keeps these clients.
+
+        Raises:
+            ConfigError: a number of samples, where the clients keep their own.
+            DataError: a file that is missing or malformed, or samples that cannot be divided so.
+        """
+        if partition is not None and partition.kind != "natural":
+            return split(self._pooled(), partition)
+        if partition is not None and partition.samples is not None:
+            problem = "cannot be drawn from clients that keep their own"
+            raise ConfigError("samples", problem, "choose iid, pathological, dirichlet or exdir")
+        return self
+
+    def _pooled(self) -> Pool:
+        """Pool all clients' samples, train then test, client 0 first, and keep whose each one was.
+
+        Raises:
+            DataError: a file that is missing, malformed or does not fit.
+        """
+        parts: list[Shard] = []
+        owners: list[int] = []
+        for client in range(len(self)):
+            shards = self.shards(client)
+            parts += [shards.train, shards.test]
+            owners += [client] * (len(shards.train.labels) + len(shards.test.labels))
+        stored = all(part.inputs.dtype == np.uint8 for part in parts)
+        inputs = [part.inputs if stored else part.samples().inputs for part in parts]
+        labels = np.concatenate([part.labels for part in parts])
+        pooled = np.concatenate(inputs)
+        return Pool(pooled, labels, self.class_names, np.array(owners, np.int64))
+
     def labels(self, client: int) -> tuple[Labels, Labels]:
         """Read one client's labels; from files with members `x` and `y` no inputs."""
         self._check(client)
@@ -101,7 +138,7 @@ class FolderFederation(Federation):
         return digest.hexdigest()
 
     def _path(self, part: str, client: int) -> Path:
-        return self.folder / part / f"{client}.npz"
+        return file_of(self.folder, part, client)
 
     def _read(self, part: str, client: int) -> Shard:
         self._check(client)
@@ -148,32 +185,13 @@ def open_folder(folder: Path, layout: Layout) -> FolderFederation:
     """
     if layout not in get_args(Layout):
         raise ConfigError("layout", f"there is no {layout!r}", choose(layout, get_args(Layout)))
-    config = read_config(folder / CONFIG)
+    config = read_config(folder)
     if layout == "signal" and config.ours:
         problem = "edgeloop wrote this folder, so its signals are as they were loaded"
         raise ConfigError(
             "layout", problem, "use 'files', and 'signal' where the original is loaded"
         )
     return FolderFederation(folder, config, layout)
-
-
-def merge(federation: Federation) -> Pool:
-    """Pool all clients' samples, train then test, client 0 first, and keep whose each one was.
-
-    Raises:
-        DataError: a file that is missing, malformed or does not fit.
-    """
-    parts: list[Shard] = []
-    owners: list[int] = []
-    for client in range(len(federation)):
-        shards = federation.shards(client)
-        parts += [shards.train, shards.test]
-        owners += [client] * (len(shards.train.labels) + len(shards.test.labels))
-    stored = all(part.inputs.dtype == np.uint8 for part in parts)
-    inputs = [part.inputs if stored else part.samples().inputs for part in parts]
-    labels = np.concatenate([part.labels for part in parts])
-    pooled = np.concatenate(inputs)
-    return Pool(pooled, labels, federation.class_names, np.array(owners, np.int64))
 
 
 def _traits(shard: Shard) -> tuple[tuple[int, ...], bool]:

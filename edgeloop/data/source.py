@@ -3,11 +3,13 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from edgeloop.data.columns import Columns
+from edgeloop.data.images import Size
 from edgeloop.data.samples import Pool
-from edgeloop.errors import DataError
+from edgeloop.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -46,3 +48,26 @@ def readable() -> Iterator[None]:
         problem = f"cannot be read ({error.strerror})"
         remedy = "let this user read it, and every folder within it, or move it away"
         raise DataError(os.fsdecode(error.filename), problem, remedy) from error
+
+
+def refuse_size(image_size: Size, layout: str) -> None:
+    """Refuse an image size for a layout without images that can be resized.
+
+    Raises:
+        ConfigError: if there is one.
+    """
+    if image_size is not None:
+        problem = f"is of image files, and this source has none ({layout})"
+        raise ConfigError("image_size", problem, "leave it out")
+
+
+def refuse_columns(columns: Columns, layout: str) -> None:
+    """Refuse names of columns for a layout without a table.
+
+    Raises:
+        ConfigError: if there is one.
+    """
+    for name, value in asdict(columns).items():
+        if value is not None:
+            problem = f"is of a table, and this source has none ({layout})"
+            raise ConfigError(f"{name}_column", problem, "leave it out")

@@ -10,6 +10,7 @@ import queue
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -53,6 +54,8 @@ class MqttConnection:
         inflight: messages that the broker may deliver before the first is acknowledged.
         presence_notes: go with "online", until `say_presence` has others.
         refusal: called, on the network thread, with what the broker refuses, and its reason code.
+        signed_in: folder where it is noted until when was signed, so that no restart, with whatever
+            clock, signs an earlier time; None for nowhere.
     """
 
     def __init__(  # noqa: PLR0913 - keywords but five, with defaults
@@ -68,6 +71,7 @@ class MqttConnection:
         inflight: int = MAX_INFLIGHT,
         presence_notes: Notes = NONE,
         refusal: Callable[[Refusable, str], None] = lambda operation, reason: None,
+        signed_in: Path | None = None,
     ) -> None:
         self._inbox: queue.SimpleQueue[Arrival | Reconnected | BrokerError | Answer]
         self._inbox, self._address = queue.SimpleQueue(), broker.address
@@ -75,7 +79,7 @@ class MqttConnection:
         self._watch, self._persistent, self._inflight = watch, persistent, inflight
         self._client = client = PahoClient(broker, client_id)
         client.on_message, client.take_plain = self._on_message, self._take_plain
-        self._rivals, self._seal = Rivals(presence), seal_of(broker)
+        self._rivals, self._seal = Rivals(presence), seal_of(broker, signed_in)
         if presence is not None:
             will = properties(
                 signed(self._seal, presence, b"offline", self._rivals.notes), will=True

@@ -23,12 +23,21 @@ ANSWER_SECONDS = 30.0
 """For an aggregator that is there to take a device out; it hears of it when a round has closed."""
 
 
-def check(task: str, algorithm: str) -> None:
+def check(task: str, algorithm: str, secure: bool = False) -> None:
     """Refuse a task that nothing can be taken out of.
 
+    Args:
+        task: its name.
+        algorithm: its algorithm's.
+        secure: whether its run has secure aggregation.
+
     Raises:
-        ConfigError: naming its algorithm.
+        ConfigError: naming its algorithm, or secure aggregation.
     """
+    if secure:
+        problem = f"{task} has sums only, and nobody can take one device's part out of a sum"
+        remedy = f"stop the device, and begin a new run of {task} without it"
+        raise ConfigError("secure aggregation", problem, remedy)
     if not algorithms.info(algorithm).forgets:
         problem = f"{algorithm} cannot take a device out: what it learned of one is in all numbers"
         remedy = f"stop the device, and begin a new run of {task} without it"

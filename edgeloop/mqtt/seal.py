@@ -20,6 +20,7 @@ from edgeloop.errors import BrokerSetupError
 from edgeloop.mqtt import certificates
 from edgeloop.mqtt.certificates import Known, WatchedFile
 from edgeloop.mqtt.messages import Arrival, Trust
+from edgeloop.mqtt.signing_times import SigningTimes
 from edgeloop.protocol import signatures
 from edgeloop.protocol.rollout import APPLIED, DESIRED
 from edgeloop.protocol.signatures import CERTIFICATE, SIGNATURE, Signature
@@ -44,19 +45,25 @@ class Seal:
     Args:
         broker: its certificate and key sign; its authorities are trusted.
         now: seconds since 1970.
+        folder: where it is noted until when was signed, for the next process; None for nowhere.
 
     Raises:
         BrokerSetupError: if a file cannot be used, or the certificate is not the key's.
     """
 
-    def __init__(self, broker: BrokerSettings, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        broker: BrokerSettings,
+        now: Callable[[], float] = time.time,
+        folder: Path | None = None,
+    ) -> None:
         self._hand, self._now = _Hand(broker), now
+        self._times = SigningTimes(folder, now)
         self._authorities = _Authorities(broker)
         self._required = broker.signing == "required"
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._said: dict[str, tuple[bytes, str]] = {}  # on topics of all: what, and its signature
         self._sent: OrderedDict[tuple[str, int], None] = OrderedDict()
-        self._last = 0
 
     # ---- what is sent
 
@@ -102,7 +109,7 @@ class Seal:
         return again
 
     def _signature(self, topic: str, payload: bytes, notes: Mapping[str, str]) -> Signature:
-        self._last = at = max(self._last + 1, int(self._now() * 1000))
+        at = self._times.next()
         said = signatures.statement(topic, at, notes, payload)
         key, name = self._hand.key()
         return Signature(name, at, certificates.sign(key, said))

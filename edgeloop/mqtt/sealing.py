@@ -1,5 +1,6 @@
 """Whether a client signs and checks messages; only then is there a need of cryptography."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeloop.errors import BrokerSetupError
@@ -15,8 +16,12 @@ OVERHEAD, SEALED_OVERHEAD = 1024, 4096
 too."""
 
 
-def seal_of(broker: BrokerSettings) -> "Seal | None":
+def seal_of(broker: BrokerSettings, folder: Path | None = None) -> "Seal | None":
     """Return what signs and checks a client's messages; None where its settings ask for nothing.
+
+    Args:
+        broker: its settings.
+        folder: where it is noted until when was signed; None for nowhere.
 
     Raises:
         BrokerSetupError: if a file cannot be used, or cryptography is not installed.
@@ -28,7 +33,7 @@ def seal_of(broker: BrokerSettings) -> "Seal | None":
     except ModuleNotFoundError as error:
         remedy = 'install cryptography, or give signatures = "off"'
         raise BrokerSetupError("broker.signatures", f"needs {error.name}", remedy) from error
-    return Seal(broker)
+    return Seal(broker, folder=folder)
 
 
 def signed(seal: "Seal | None", topic: str, payload: bytes, notes: Notes) -> Notes:

@@ -1,7 +1,8 @@
-"""JSON that grows as frames do (`wire.versions`): the contract, and what opens a round.
+"""JSON that grows as frames do (`wire.versions`): contract, opening, receipt, presence, orders.
 
 A later field is marked `wire.Since` and has a default. `minor` and `needs` are in the JSON only
-where such fields are.
+where such fields are: `to_json` and `to_brief_json` write them, and a reader refuses the whole
+message without them.
 """
 
 from collections.abc import Collection, Mapping
@@ -95,12 +96,24 @@ class Growing(BaseModel):
         text = self.model_dump_json(
             exclude_none=True, exclude={*left_out, *marks.keys() - carried.keys()}
         )
-        minors = {
-            MINOR: versions.newest(carried.values()),
-            NEEDS: versions.needed(carried.values()),
-        }
-        further = "".join(f',"{key}":{minor}' for key, minor in minors.items() if minor)
-        return f"{text[:-1]}{further}}}"
+        return _with_minors(text, carried.values())
+
+    def to_brief_json(self) -> str:
+        """Return it as JSON without any field at its default: a message that 0.1 does not read."""
+        text, marks = self.model_dump_json(exclude_defaults=True), _marks(type(self))
+        later = [
+            mark
+            for name, mark in marks.items()
+            if getattr(self, name) != type(self).model_fields[name].get_default()
+        ]
+        return _with_minors(text, later) if later else text
+
+
+def _with_minors(text: str, carried: Collection[wire.Since]) -> str:
+    """Return a message's JSON with the minor versions of the later fields that it carries."""
+    minors = {MINOR: versions.newest(carried), NEEDS: versions.needed(carried)}
+    further = "".join(f',"{key}":{minor}' for key, minor in minors.items() if minor)
+    return f"{text[:-1]}{further}}}"
 
 
 @cache

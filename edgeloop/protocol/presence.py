@@ -59,7 +59,7 @@ class Presence(Growing):
 
     def text(self) -> str:
         """Return it as JSON in ASCII: brokers refuse control characters in a user property."""
-        return json.dumps(self.model_dump(exclude_defaults=True, mode="json"))
+        return json.dumps(json.loads(self.to_brief_json()))
 
 
 def notes_of(presence: Presence) -> Mapping[str, str]:

@@ -57,7 +57,7 @@ class Receipt(Growing):
 
     def text(self) -> str:
         """Return the receipt as JSON."""
-        return self.model_dump_json(exclude_defaults=True)
+        return self.to_brief_json()
 
 
 def receipt(run: str, round_number: int, digest: str, verdict: Verdict, reason: str) -> Receipt:

@@ -12,18 +12,8 @@ from pydantic import ValidationError
 
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError
+from edgeloop.remote.asking import Asking, Most, OfTask, asks, show
 from edgeloop.remote.client import Console
-from edgeloop.remote.command import (
-    HERE,
-    CaFile,
-    Json,
-    Most,
-    OfTask,
-    Server,
-    TokenFile,
-    connected,
-    show,
-)
 from edgeloop.remote.rollouts import NewGroup, NewRollout, Rollout, RolloutVerb
 from edgeloop.runtime import wording
 
@@ -66,6 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     return console.run_many(functions, "rollout", arguments)
 
 
+@asks
 def create(  # noqa: PLR0913 - an option each
     name: Annotated[str, typer.Argument(help="Name of the roll-out.", metavar="NAME")],
     task: Annotated[str, typer.Option(help="Name of the task whose devices get it.")],
@@ -82,10 +73,8 @@ def create(  # noqa: PLR0913 - an option each
     ready: Annotated[
         bool, typer.Option("--ready", help="Do not begin yet: `resume` begins it.")
     ] = False,
-    server: Server = HERE,
-    token_file: TokenFile = None,
-    ca_file: CaFile = None,
-    as_json: Json = False,
+    *,
+    asking: Asking,
 ) -> None:
     """Roll a model, a base or settings out to a task's devices, group by group."""
     given = {"model": model, "base": base, "settings": settings}
@@ -96,9 +85,9 @@ def create(  # noqa: PLR0913 - an option each
     groups = [parse_group(each) for each in group or ("share=0.1", "name=others")]
     facts: dict[str, Any] = {"name": name, "task": task, "kind": kind, "groups": groups}
     facts |= {"roll_back_on_error": roll_back_on_error, "begin": not ready}
-    with connected(server, token_file, ca_file) as client:
+    with asking.connected() as client:
         found = client.create_rollout(_asked({**facts, **_content(client, kind, path)}))
-    _say(found, as_json)
+    _say(found, asking.as_json)
 
 
 def _content(client: Console, kind: str, path: Path) -> dict[str, Any]:
@@ -143,50 +132,47 @@ def parse_group(text: str) -> NewGroup:
         raise ConfigError(where, problem, remedy) from error
 
 
+@asks
 def list_rollouts(
     task: OfTask = None,
-    server: Server = HERE,
-    token_file: TokenFile = None,
-    ca_file: CaFile = None,
-    as_json: Json = False,
+    *,
+    asking: Asking,
     most: Most = 100,
 ) -> None:
     """List roll-outs, the newest first."""
-    with connected(server, token_file, ca_file) as client:
-        show("roll-outs", _COLUMNS, islice(client.rollouts(task), most), as_json)
+    with asking.connected() as client:
+        asking.show("roll-outs", _COLUMNS, islice(client.rollouts(task), most))
 
 
+@asks
 def show_rollout(
     rollout: RolloutName,
-    server: Server = HERE,
-    token_file: TokenFile = None,
-    ca_file: CaFile = None,
-    as_json: Json = False,
+    *,
+    asking: Asking,
     most: Most = 1000,
 ) -> None:
     """Show a roll-out, its groups and its devices."""
-    with connected(server, token_file, ca_file) as client:
+    with asking.connected() as client:
         found = client.rollout(rollout)
         devices = list(islice(client.rollout_devices(rollout), most))
-    if as_json:
+    if asking.as_json:
         rows = [each.model_dump(mode="json") for each in devices]
         console.say(json.dumps({**found.model_dump(mode="json"), "devices": rows}, indent=1))
         return
-    show("roll-out", _COLUMNS, [found], False)
-    show("groups", _GROUP, found.groups, False)
-    show("devices", _DEVICE, devices, False)
+    show("roll-out", _COLUMNS, [found])
+    show("groups", _GROUP, found.groups)
+    show("devices", _DEVICE, devices)
 
 
 def _acting(verb: RolloutVerb, text: str) -> Callable[..., None]:
+    @asks
     def act(
         rollout: RolloutName,
-        server: Server = HERE,
-        token_file: TokenFile = None,
-        ca_file: CaFile = None,
-        as_json: Json = False,
+        *,
+        asking: Asking,
     ) -> None:
-        with connected(server, token_file, ca_file) as client:
-            _say(client.act_on_rollout(rollout, verb), as_json)
+        with asking.connected() as client:
+            _say(client.act_on_rollout(rollout, verb), asking.as_json)
 
     act.__doc__ = text
     return act

@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from edgeloop.errors import ConfigError
-from edgeloop.remote.command import HERE, CaFile, Json, Server, TokenFile, connected, say_act
+from edgeloop.remote.asking import Asking, asks
 from edgeloop.remote.new_task import NewTask
 
 
-def create_task(  # noqa: PLR0913 - an option each
+@asks
+def create_task(
     config: Annotated[Path, typer.Argument(help="The task's TOML file.", metavar="FILE")],
     namespace: Annotated[
         str,
@@ -20,10 +21,8 @@ def create_task(  # noqa: PLR0913 - an option each
         ),
     ] = "",
     paused: Annotated[bool, typer.Option("--paused", help="Do not begin yet.")] = False,
-    server: Server = HERE,
-    token_file: TokenFile = None,
-    ca_file: CaFile = None,
-    as_json: Json = False,
+    *,
+    asking: Asking,
 ) -> None:
     """Create a task from a file, on the server's stack or as a FederatedTask; for admins."""
     try:
@@ -37,5 +36,5 @@ def create_task(  # noqa: PLR0913 - an option each
     except (OSError, ValueError) as error:  # a ValidationError is one: of the namespace
         problem = f"cannot be used ({' '.join(str(error).split())[:200]})"
         raise ConfigError(str(config), problem, "give a task's TOML file") from error
-    with connected(server, token_file, ca_file) as client:
-        say_act(client.create_task(asked), as_json)
+    with asking.connected() as client:
+        asking.say_act(client.create_task(asked))

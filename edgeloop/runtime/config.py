@@ -54,7 +54,7 @@ class Option:
 
     Attributes:
         name: such as "--set"; the field's own name if empty.
-        positional: whether it is a word without a name.
+        positional: whether it is a word without a name; `name` is then what help calls it.
         required: whether it must be given, though the field has a default.
         default: instead of the field's.
         unsaid: whether the field's default is not shown: what it comes to depends on others.

@@ -1,6 +1,7 @@
 """Reads what a module says of itself, without importing it or anything that it needs."""
 
 import ast
+import inspect
 import pkgutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -125,6 +126,12 @@ def constants(package: str, name: str) -> dict[str, Any]:
     paths = pkgutil.iter_modules(sys.modules[package].__path__)
     found = {each.name: import_module(f"{package}.{each.name}") for each in paths}
     return {each: getattr(module, name) for each, module in found.items() if hasattr(module, name)}
+
+
+def around(found: Any, name: str) -> Any:
+    """Return the module of a function of this name, which stands for it; else what was given."""
+    stands_for_it = inspect.isfunction(found) and found.__name__ == name
+    return sys.modules[found.__module__] if stands_for_it else found
 
 
 def _bound(node: ast.stmt) -> list[str]:

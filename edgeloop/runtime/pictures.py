@@ -23,6 +23,7 @@ KINDS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
 """What is read; PPM stands for PGM, too."""
 
 _SHRINK = f"shrink it to at most {MOST_PIXELS // 10**6} megapixels"
+_SCALE = "store 8 bits a colour: 255 (x - low) / (high - low), with one low and high for all images"
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,7 +47,7 @@ _PILLOW_SAYS_NO = (
 
 
 def decode(
-    data: bytes,
+    data: bytes | bytearray,
     name: str,
     *,
     channels: int | None = None,
@@ -96,8 +97,13 @@ def _check(name: str, image: Image.Image, deep: bool) -> None:
     if width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
         problem = f"is too large, {width} x {height} pixels"
         raise DataError(name, problem, _SHRINK)
-    if image.mode.startswith("F") or (image.mode.startswith("I") and not deep):
-        raise DataError(name, f"has pixels of mode {image.mode}", "store 8 bits a colour")
+    if image.mode.startswith("F"):
+        problem = f"has pixels of mode {image.mode}: floating-point ones, whose white nothing tells"
+        raise DataError(name, problem, _SCALE)
+    if image.mode.startswith("I") and not deep:
+        bits = "16" if image.mode.startswith("I;16") else "more than 8"
+        problem = f"has pixels of mode {image.mode}: {bits} bits, of which few may be in use"
+        raise DataError(name, problem, _SCALE)
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -65,6 +65,7 @@ class VectorizedTrainer(Generic[U, B]):
             kind = self._learning if id(tensor) in learning else self._frozen
             kind[name] = stacks.empty_stack(size, tensor, device)
         self._extra_params: Tensors = {}
+        self._loss_sums_M = torch.zeros(size, dtype=torch.float64, device=device)
         self._goal: Any = None
         self._cuda_graphs = CudaGraphs(self._step) if captured and device.type == "cuda" else None
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
@@ -97,9 +98,7 @@ class VectorizedTrainer(Generic[U, B]):
         self, client_batches: Sequence[ClientBatch], broadcast: B
     ) -> Generator[None, None, list[U]]:
         """Train as `train` does, and stop after every step for somebody else's."""
-        order = sorted(
-            range(len(client_batches)), key=lambda number: -len(client_batches[number].batches)
-        )
+        order = _by_batches(client_batches)
         ranked = [client_batches[number] for number in order]
         recipe = self._recipe
         self._set_goal(recipe.targets(broadcast, self._device), len(client_batches))
@@ -112,6 +111,7 @@ class VectorizedTrainer(Generic[U, B]):
             self._state(),
             [stacks.named_tensors(client_batch.model) for client_batch in ranked],
         )
+        self._loss_sums_M.zero_()
         for noted, labels_AB in self._train_steps(ranked):
             if noted is not None:
                 stacks.append_collected(noted, labels_AB, seen)
@@ -130,6 +130,19 @@ class VectorizedTrainer(Generic[U, B]):
             for client_batch, noted in zip(ranked, seen, strict=True)
         ]
         return [uploads[order.index(number)] for number in range(len(client_batches))]
+
+    def mean_losses(self, client_batches: Sequence[ClientBatch]) -> list[float | None]:
+        """Return the mean of what each model descended when these were trained last.
+
+        Args:
+            client_batches: those of the last training, in their order.
+
+        Returns:
+            the mean over all steps; None of a model that took none.
+        """
+        found = dict(zip(_by_batches(client_batches), self._loss_sums_M.tolist(), strict=False))
+        steps = [self._recipe.epochs * len(each.batches) for each in client_batches]
+        return [found[number] / count if count else None for number, count in enumerate(steps)]
 
     def _state(self) -> Tensors:
         return {**self._learning, **self._frozen}
@@ -182,13 +195,14 @@ class VectorizedTrainer(Generic[U, B]):
             for each in (self._learning, self._extra_params)
         )
         still = {name: tensor[:active] for name, tensor in self._frozen.items()}
-        groups, noted = self._gradients(learning, guesses, still, self._goal, dict(batch))
+        groups, noted, losses_A = self._gradients(learning, guesses, still, self._goal, dict(batch))
         if self._recipe.clip is not None:
             for group in groups:
                 stacks.clip(
                     [gradient for gradient in group if gradient is not None], self._recipe.clip
                 )
         with torch.no_grad():
+            self._loss_sums_M[:active].add_(losses_A)
             for tensors, group in zip((learning, guesses), groups, strict=True):
                 for tensor, gradient in zip(tensors.values(), group, strict=True):
                     if gradient is not None:
@@ -197,8 +211,8 @@ class VectorizedTrainer(Generic[U, B]):
 
     def _compute_gradients(
         self, learning: Tensors, guesses: Tensors, still: Tensors, goal: Any, batch: Tensors
-    ) -> tuple[tuple[Gradients, Gradients], Tensor]:
-        """Return the gradients of what learns, and what the recipe sees of all models (A, B, any).
+    ) -> tuple[tuple[Gradients, Gradients], Tensor, Tensor]:
+        """Return the gradients of what learns, what the recipe sees (A, B, any), and losses (A,).
 
         The gradients are those of the models and of the guesses; None of what has no part in it.
         """
@@ -206,7 +220,7 @@ class VectorizedTrainer(Generic[U, B]):
         losses_A, noted = vmap(partial(self._loss, goal))(ours, still, theirs, batch)
         leaves = [*ours.values(), *theirs.values()]
         gradients = torch.autograd.grad(losses_A.sum(), leaves, allow_unused=True)
-        return (gradients[: len(ours)], gradients[len(ours) :]), noted
+        return (gradients[: len(ours)], gradients[len(ours) :]), noted, losses_A.detach()
 
     def _loss(
         self, goal: Any, learning: Tensors, still: Tensors, guesses: Tensors, batch: Tensors
@@ -254,6 +268,13 @@ def train_interleaved(
     for stack, _ in work:
         stack.end()
     return [uploads[number] for number in range(len(work))]
+
+
+def _by_batches(client_batches: Sequence[ClientBatch]) -> list[int]:
+    """Return the order of a stack's rows: models with more batches before those with fewer."""
+    return sorted(
+        range(len(client_batches)), key=lambda number: -len(client_batches[number].batches)
+    )
 
 
 def _model_and_batches(client_batch: ClientBatch) -> tuple[SplitModel, Batches]:

@@ -78,6 +78,7 @@ def simulate(  # noqa: PLR0913 - keywords but three: what a run may be given as 
         InputError: if the settings, the data or the folder are wrong, or memory runs out.
     """
     _check_words(settings)
+    _check_optimizer(optimizer)
     found = Brought()
     fields = RunSettings.model_fields
     options = {key: settings.pop(key) for key in list(settings) if key not in fields}
@@ -110,6 +111,21 @@ def _check_words(settings: Mapping[str, Any]) -> None:
     for word, instead in _COMMAND_ONLY.items():
         if word in settings:
             raise ConfigError(word, "is an option of the command alone", instead)
+
+
+def _check_optimizer(given: Any) -> None:
+    """Refuse an optimiser that is made already: each client's model needs one of its own.
+
+    Raises:
+        ConfigError: naming what to give instead.
+    """
+    if isinstance(given, str) or callable(given):
+        return
+    kind = type(given)
+    problem = f"is an instance of {kind.__name__}, and each client's model needs one of its own"
+    own = f"torch.optim.{kind.__name__}" if kind.__module__.startswith("torch.optim") else "CLASS"
+    remedy = f"give the class, optimizer={own}, or a function of parameters and a learning rate"
+    raise ConfigError("optimizer", problem, remedy)
 
 
 def _named(found: Brought, group: plugins.Group, given: Any) -> str | None:

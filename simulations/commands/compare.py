@@ -28,9 +28,9 @@ def main(arguments: Sequence[str]) -> int:
 class CompareSettings(Settings):
     """What is compared, and how it is shown."""
 
-    a: Annotated[Path, Option(positional=True)]
+    a: Annotated[Path, Option(positional=True, name="RUN_A")]
     """Folder of a finished run, or of several."""
-    b: Annotated[Path, Option(positional=True)]
+    b: Annotated[Path, Option(positional=True, name="RUN_B")]
     """Folder to compare it with."""
     as_json: Annotated[bool, Option(name="--json")] = False
     """Print JSON instead of tables."""

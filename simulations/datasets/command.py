@@ -8,7 +8,7 @@ import typer
 
 from edgeloop import data as library
 from edgeloop.cli import console, options
-from edgeloop.data import catalogue, sources
+from edgeloop.data import catalogue, layouts
 from edgeloop.errors import ConfigError, EdgeloopError
 from edgeloop.runtime.config import Option
 from edgeloop.runtime.plugins import SOURCES
@@ -42,10 +42,10 @@ def list_data_sets(
 def list_layouts() -> None:
     """List the layouts that data are read in, and the packages that read them."""
     rows = []
-    for name, origin in sources.layouts().items():
+    for name, origin in layouts.origins().items():
         try:
             if name in SOURCES.names():
-                sources.of_others(name)
+                layouts.of_others(name)
             rows.append((name, origin, ""))
         except EdgeloopError as error:
             rows.append((name, origin, str(error)))

@@ -6,8 +6,9 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -18,13 +19,14 @@ from edgeloop.protocol import wire
 from edgeloop.protocol.task import SERVER
 from edgeloop.protocol.wire import Envelope
 from edgeloop.runtime import atomic_files
-from edgeloop.server_loop import RunState
+from edgeloop.server_loop import Held, RunState
 from simulations.engine.cluster_cohort import ClusterCohort
 from simulations.engine.run_cohort import SimulatedCohort
 from simulations.results.measurements import Row
 
 PREFIX = "checkpoint-"
 SUMS = "sha256.json"
+HELD = "held.json"
 SHARE = 0.05
 """Of a run's time, what checkpoints may take."""
 
@@ -37,11 +39,13 @@ class Checkpoint:
         run_state: the server's.
         rows: the rounds so far.
         models: the folder of the clients' models, for a cohort's `restore`.
+        held: uploads that count in later rounds.
     """
 
     run_state: RunState[Any, Any]
     rows: tuple[Row, ...]
     models: Path
+    held: Held[Any] = field(default_factory=dict)
 
 
 class CheckpointSchedule:
@@ -71,9 +75,21 @@ class CheckpointSchedule:
 
 
 def save(
-    folder: Path, cohort: SimulatedCohort, run_state: RunState[Any, Any], rows: Sequence[Row]
+    folder: Path,
+    cohort: SimulatedCohort,
+    run_state: RunState[Any, Any],
+    rows: Sequence[Row],
+    held: Held[Any] = MappingProxyType({}),
 ) -> None:
-    """Write a checkpoint beside the last one, then remove that."""
+    """Write a checkpoint beside the last one, then remove that.
+
+    Args:
+        folder: of the run.
+        cohort: its clients.
+        run_state: the server's.
+        rows: the rounds so far.
+        held: uploads that count in later rounds.
+    """
     final = folder / f"{PREFIX}{run_state.rounds}"
     building = folder / f".{final.name}.new"
     shutil.rmtree(building, ignore_errors=True)
@@ -82,6 +98,7 @@ def save(
     envelope = Envelope("simulation", "simulation", run_state.rounds, SERVER)
     (building / "state.frame").write_bytes(wire.encode(envelope, run_state.state))
     (building / "broadcast.frame").write_bytes(wire.encode(envelope, run_state.broadcast))
+    _save_held(building, held)
     text = json.dumps([dataclasses.asdict(row) for row in rows])
     (building / "rows.json").write_text(text, encoding="utf-8")
     atomic_files.write_json(building / SUMS, _sums(building))
@@ -93,6 +110,32 @@ def save(
     if isinstance(cohort, ClusterCohort):
         cohort.rebase(final / "models")
     remove(folder, but=final)
+
+
+def _save_held(folder: Path, held: Held[Any]) -> None:
+    """Write uploads that count in later rounds: which there are, and a frame for each."""
+    if not held:
+        return
+    waiting = sorted(held)
+    content = [{"client": name, "round": base} for name, base in waiting]
+    atomic_files.write_json(folder / HELD, {"uploads": content})
+    for number, (name, base) in enumerate(waiting):
+        if (upload := held[name, base]) is not None:
+            envelope = Envelope("simulation", "simulation", base, name)
+            (folder / f"held-{number}.frame").write_bytes(wire.encode(envelope, upload))
+
+
+def _held(folder: Path, algorithm: Algorithm[Any, Any, Any]) -> Held[Any]:
+    """Read what `_save_held` wrote; a `WireError` is a ValueError."""
+    if not (folder / HELD).exists():
+        return {}
+    found: dict[tuple[str, int], Any] = {}
+    for number, each in enumerate(atomic_files.read_json(folder / HELD)["uploads"]):
+        path, base = folder / f"held-{number}.frame", each["round"]
+        is_there = path.exists()
+        upload = _message(path, algorithm.upload, algorithm, base) if is_there else None
+        found[each["client"], base] = upload
+    return found
 
 
 def remove(folder: Path, but: Path | None = None) -> None:
@@ -115,7 +158,7 @@ def latest(folder: Path, algorithm: Algorithm[Any, Any, Any]) -> Checkpoint | No
     found = sorted((int(number), named[number]) for number in numbers)
     try:
         return _read(*found[-1], algorithm)
-    except (AttributeError, OSError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         raise RunError(
             str(found[-1][1]),
             f"cannot be read ({error})",
@@ -131,7 +174,8 @@ def _read(number: int, path: Path, algorithm: Algorithm[Any, Any, Any]) -> Check
     rows = TypeAdapter(tuple[Row, ...]).validate_python(atomic_files.parse_json(text))
     if len(rows) != number:
         raise ValueError(f"it has {len(rows)} rounds, not {number}")
-    return Checkpoint(RunState(number, state, broadcast), rows, path / "models")
+    held = _held(path, algorithm)
+    return Checkpoint(RunState(number, state, broadcast), rows, path / "models", held)
 
 
 def _sums(folder: Path) -> dict[str, str]:

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from edgeloop import round_history, server_loop
 from edgeloop.algorithm import Algorithm
-from edgeloop.client import Report
+from edgeloop.answers import Report, mean_loss
 from edgeloop.data import Federation
 from edgeloop.errors import ConfigError
 from edgeloop.participation import ParticipationPolicy, Recorded
-from edgeloop.server_loop import RoundResult
+from edgeloop.server_loop import DelayedUploads, RoundResult
 from simulations.engine import checkpoint, mixing, run_cohort, stacking_benchmark
 from simulations.engine.checkpoint import Checkpoint, CheckpointSchedule
 from simulations.engine.cluster_cohort import ClusterCohort
@@ -66,6 +66,11 @@ class Execution:
         drawn = plan.participation()
         self._spending = plan.spending(drawn)
         self._participation: ParticipationPolicy | None = self._spending or drawn
+        self._delayed = (
+            DelayedUploads[Any](self._participation, self._saved.held)
+            if isinstance(self._participation, Recorded)
+            else None
+        )
         batch = 1 if plan.base is not None else plan.settings.batch_size  # of statistics: none
         self.journal = Journal(folder, plan.models, self._participation, len(self.rows), batch)
         self.stacking = stacking_benchmark.load_or_choose(folder, plan, federation)
@@ -94,6 +99,7 @@ class Execution:
                 should_stop=lambda: measurements.has_stalled(recorder.rows, settings.patience),
                 participation=self._participation,
                 rule=settings.rule,
+                delayed=self._delayed,
             )
             measured = self._measured(cohort, reports)
             watch(settings.rounds, recorder.finished(reports, measured).accuracy)
@@ -131,11 +137,11 @@ class Execution:
     ) -> Callable[[RoundResult[Any, Any, Any]], None]:
         """Return what is done at the end of each round; a checkpoint, if one is due."""
         pace, policy, settings = CheckpointSchedule(), self._participation, self._plan.settings
-        holds = isinstance(policy, Recorded) and policy.delays  # uploads, which no checkpoint has
 
         def save(closed: RoundResult[Any, Any, Any]) -> None:
             self.journal.sync()
-            checkpoint.save(self._folder, cohort, closed.run_state, recorder.rows)
+            held = {} if self._delayed is None else self._delayed.held
+            checkpoint.save(self._folder, cohort, closed.run_state, recorder.rows, held)
 
         def after(closed: RoundResult[Any, Any, Any]) -> None:
             self._distant += [len(closed.distant)] if closed.distant else []
@@ -148,7 +154,7 @@ class Execution:
                 round_history.write_round(self._folder / HISTORY, closed)
             watch(closed.run_state.rounds, row.accuracy)
             last = settings.keep and closed.run_state.rounds == settings.rounds
-            if (last or pace.due()) and not holds:
+            if last or pace.due():
                 pace.run(lambda: save(closed))
 
         return after
@@ -173,7 +179,7 @@ def _train_loss(
     trained = {
         name: answer.report for name, answer in closed.answers.items() if answer.upload is not None
     }
-    return measurements.mean_loss(trained, cohort.map_clients(_client_loss))
+    return mean_loss(trained, cohort.map_clients(_client_loss))
 
 
 def _client_loss(name: str, client: Any) -> float | None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeloop.participation import Recorded
 from edgeloop.runtime import atomic_files
 from simulations.engine import checkpoint
 from simulations.engine.run_plan import Plan
@@ -30,8 +31,9 @@ def extend(folder: Path, plan: Plan, config: Mapping[str, Any]) -> None:
     """
     if not _longer(folder, config):
         return
-    plan.participation()  # or an error, while the results are still there
-    if config.get("schedule", "constant") != "constant":
+    policy = plan.participation()  # or an error, while the results are still there
+    delays = isinstance(policy, Recorded) and policy.delays  # a longer run counts other uploads
+    if config.get("schedule", "constant") != "constant" or delays:
         checkpoint.remove(folder)
     if (folder / SUMMARY).exists() and not any(folder.glob(f"{checkpoint.PREFIX}*")):
         text = "out %s: the run kept no state to go on from (--keep), and begins again"

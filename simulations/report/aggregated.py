@@ -18,6 +18,7 @@ from edgeloop import round_history
 from edgeloop.errors import RunError
 from edgeloop.runtime import wording
 from edgeloop.showing.rounds import damaged, read_round
+from simulations.report.losses import TRAIN_LOSS
 from simulations.report.report_data import Device, ReportData, Timing, Traffic
 
 M = TypeVar("M", bound=BaseModel)
@@ -40,6 +41,8 @@ class Agreed(BaseModel):
 
 class _Ended(BaseModel):
     accuracy_by_round: list[float | None] = Field(default_factory=list)
+    train_loss_by_round: list[float | None] = Field(default_factory=list)
+    measures_by_round: dict[str, list[float | None]] = Field(default_factory=dict)
     accuracy_by_device: dict[str, float | None] = Field(default_factory=dict)
 
 
@@ -103,6 +106,10 @@ def read_aggregator(folder: Path, beside: Path | None = None) -> ReportData:
         ),
         traffic=sent,
         timings=_timings(closed),
+        losses={
+            TRAIN_LOSS: _numbered(ended.train_loss_by_round),
+            **{name: _numbered(each) for name, each in ended.measures_by_round.items()},
+        },
     )
 
 

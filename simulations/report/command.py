@@ -24,7 +24,9 @@ def main(arguments: Sequence[str]) -> int:
 class ReportSettings(Settings):
     """What a report is of, and where it goes."""
 
-    places: Annotated[tuple[str, ...], Option(positional=True, several=True, required=True)]
+    places: Annotated[
+        tuple[str, ...], Option(positional=True, name="PLACE", several=True, required=True)
+    ]
     """Folders of finished runs, of a demo or of an aggregator; or the URL of an edgeloop server, or
     of one task's page there."""
     out: Path | None = None

@@ -6,9 +6,15 @@ from typing import Any
 from simulations.report import charts
 from simulations.report.charts import Series
 from simulations.report.markup import Html, join_children, paragraph, tag
+from simulations.report.report_data import ReportData
 from simulations.results.groups import Group
 
 Values = Sequence[float | None]
+
+HEADING = "Losses, and what the server tells"
+TRAIN_LOSS = "train_loss"
+"""Among what a round of a task tells: the devices' loss."""
+_COLOUR = "var(--federated)"
 
 
 def sections(groups: Sequence[Group], paint: Mapping[str, str]) -> dict[str, Html]:
@@ -28,7 +34,26 @@ def sections(groups: Sequence[Group], paint: Mapping[str, str]) -> dict[str, Htm
         if curves:
             heading = paragraph(f"The server's {name.replace('_', ' ')}.")
             made += [heading, charts.lines(f"{name} of each round", curves, name)]
-    return {"Losses, and what the server tells": tag("div", join_children(made))} if made else {}
+    return {HEADING: tag("div", join_children(made))} if made else {}
+
+
+def of_task(report_data: ReportData) -> dict[str, Html]:
+    """Return the section of a task by its heading; nothing where no round tells any."""
+    made = []
+    for name in sorted(report_data.losses, key=lambda each: each != TRAIN_LOSS):
+        points = report_data.losses[name]
+        if not _is_drawn(points):
+            continue
+        words = name.replace("_", " ")
+        text = "The devices' training loss." if name == TRAIN_LOSS else f"The server's {words}."
+        curve = Series(words, points, _COLOUR)
+        made += [paragraph(text), charts.lines(f"{words} of each round", [curve], words)]
+    return {HEADING: tag("div", join_children(made))} if made else {}
+
+
+def _is_drawn(points: Mapping[int, float]) -> bool:
+    """Return whether a chart, which begins at 0, can have these."""
+    return bool(points) and min(points.values()) >= 0 and max(points.values()) > 0
 
 
 def _measures(groups: Sequence[Group]) -> list[str]:
@@ -54,6 +79,6 @@ def _curves(
     for group in groups:
         numbers = enumerate(values(_told(group)))
         points = {number: each for number, each in numbers if isinstance(each, int | float)}
-        if points and min(points.values()) >= 0 and max(points.values()) > 0:  # what is drawn
+        if _is_drawn(points):
             found.append(Series(group.name, points, paint[group.name]))
     return found

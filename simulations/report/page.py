@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from simulations.report import overview, sections, traffic
+from simulations.report import losses, overview, sections, traffic
 from simulations.report.markup import Html, tag
 from simulations.report.report_data import ReportData
 
@@ -75,9 +75,11 @@ tr.differs th, tr.differs td { background: color-mix(in srgb, var(--federated) 1
 
 def render(report_data: ReportData) -> str:
     """Return the report as HTML that refers to nothing outside itself."""
+    made = {name: section(report_data) for name, section in SECTIONS.items()}
+    last = {name: made.pop(name) for name in ("Timings", "Facts")}
     return assemble(
         report_data.title,
-        {name: section(report_data) for name, section in SECTIONS.items()},
+        {**made, **losses.of_task(report_data), **last},
         overview.lead(report_data),
         overview.tiles(report_data),
     )

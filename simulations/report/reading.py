@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 from edgeloop.errors import RunError
 from edgeloop.runtime import wording
 from edgeloop.showing.rounds import damaged, read_round
+from simulations.report.losses import TRAIN_LOSS
 from simulations.report.report_data import Device, ReportData, Timing, Traffic
 
 ByRound = list[float | None] | dict[int, float | None]
@@ -37,6 +38,8 @@ class _FederatedRun(_Written):
     accuracy_by_round: ByRound
     accuracy_by_device: dict[str, float | None] = Field(default_factory=dict)
     seconds_by_round: ByRound = Field(default_factory=list)
+    train_loss_by_round: ByRound = Field(default_factory=list)
+    measures_by_round: dict[str, ByRound] = Field(default_factory=dict)
 
 
 class _Bytes(BaseModel):
@@ -102,6 +105,10 @@ def read_demo(folder: Path, beside: Path | None = None) -> ReportData:
         history=tuple(read_round(path) for path in history),
         traffic={name: _traffic(device) for name, device in devices.items() if _traffic(device)},
         timings=_timings(together, alone, apart / "rounds.csv"),
+        losses={
+            TRAIN_LOSS: _by_round(together.train_loss_by_round),
+            **{name: _by_round(each) for name, each in together.measures_by_round.items()},
+        },
         facts=_facts(together, task, alone),
         more_facts=_also(folder, apart),
     )

@@ -87,6 +87,7 @@ class ReportData:
         history: closed rounds, ascending.
         traffic: bytes by device and round.
         timings: what took how long.
+        losses: by round, each by its name: the devices' training loss, and the server's numbers.
         more_facts: what else there is to say of whether taking part paid, a sentence each.
         facts: by name, in the order of the report.
     """
@@ -100,6 +101,7 @@ class ReportData:
     history: tuple[Round, ...] = ()
     traffic: Mapping[str, Mapping[int, Traffic]] = field(default_factory=dict)
     timings: tuple[Timing, ...] = ()
+    losses: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     more_facts: tuple[str, ...] = ()
 

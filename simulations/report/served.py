@@ -94,7 +94,17 @@ def _read(server: "Console", task: "Task") -> ReportData:
         timings=(Timing("federated: whole round", {each.number: each.seconds for each in rounds}),)
         if rounds
         else (),
+        losses=_losses(rounds),
     )
+
+
+def _losses(rounds: "Sequence[ClosedRound]") -> dict[str, dict[int, float]]:
+    """Return what closed rounds tell of losses, each by its name."""
+    found: dict[str, dict[int, float]] = {}
+    for each in rounds:
+        for name, value in (each.measures or {}).items():
+            found.setdefault(name, {})[each.number] = value
+    return found
 
 
 def _traffic(rounds: "Sequence[ClosedRound]") -> dict[str, dict[int, Traffic]]:

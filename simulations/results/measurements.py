@@ -178,26 +178,6 @@ def summary(
     }
 
 
-def mean_loss(reports: Mapping[str, Report], losses: Mapping[str, float | None]) -> float | None:
-    """Return the clients' mean training loss, weighted by training samples; None of nobody's.
-
-    What is not finite, of a client that diverged, is left out.
-
-    Args:
-        reports: by client.
-        losses: by client; None of who has none.
-    """
-    known = {
-        name: each
-        for name, each in losses.items()
-        if each is not None and math.isfinite(each) and name in reports
-    }
-    samples = sum(reports[name].train_samples for name in known)
-    if not samples:
-        return None
-    return math.fsum(each * reports[name].train_samples for name, each in known.items()) / samples
-
-
 def measures_file(rows: Sequence[Row]) -> str:
     """Return each round's training loss and the algorithm's own numbers as CSV.
 

@@ -23,14 +23,21 @@ from simulations.tuning.sweep import (
 )
 
 
-def run_search(sweep: Sweep, folder: Path, done: Done) -> list[Tried]:
-    """Try as many settings as the sweep asks for.
+def run_search(sweep: Sweep, folder: Path, done: Done, cluster: str | None = None) -> list[Tried]:
+    """Try as many settings as the sweep asks for, one after the other.
+
+    Args:
+        sweep: with a search.
+        folder: of the sweep.
+        done: as of `run_settings`.
+        cluster: likewise; the seeds of a setting run on it at once.
 
     Raises:
-        InputError: if a setting, the data or the folder is wrong, or Optuna is not installed.
+        InputError: if a setting, the data, the folder or the cluster is wrong, or Optuna is not
+            installed.
     """
     optuna = _optuna()
-    sweep.check()
+    sweep.check(cluster)
     place = prepare(sweep, folder)
     kinds = {name: _distribution(optuna, each) for name, each in sweep.search.items()}
     known = _known(folder)
@@ -43,7 +50,7 @@ def run_search(sweep: Sweep, folder: Path, done: Done) -> list[Tried]:
             if number < len(known)
             else _next(optuna, kinds, found, derive(seed, "sweep", number))
         )
-        found += run_settings(sweep, folder, {name: changes}, place, done)
+        found += run_settings(sweep, folder, {name: changes}, place, done, cluster)
         if number >= len(known):
             tried = [dict(each.changes) for each in found]
             atomic_files.write_json(folder / TRIALS, {"trials": tried})

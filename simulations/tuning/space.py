@@ -8,11 +8,14 @@ from typing import Any
 from edgeloop import algorithms
 from edgeloop.errors import ConfigError
 from edgeloop.protocol.task import Scalar
-from simulations.settings import parse_options
+from simulations.settings import RunSettings, parse_options
 
 Options = Mapping[str, Scalar]
 Space = Mapping[str, Sequence[Scalar]]
 """The values of each hyperparameter."""
+
+OPTIONS = "options."
+"""Before the name of a hyperparameter, among a sweep's keys."""
 
 
 def parse(algorithm: str, words: Sequence[str]) -> dict[str, tuple[Scalar, ...]]:
@@ -69,3 +72,18 @@ def title(options: Options) -> str:
     """Return what a candidate is called, also as a folder."""
     text = ",".join(f"{name}={value}" for name, value in options.items())
     return re.sub(r"[^\w.=,+-]", "_", text) or "as it is"
+
+
+def check_keys(table: Mapping[str, Any]) -> None:
+    """Say where a hyperparameter belongs that stands among a run's own keys.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    name = table.get("algorithm")
+    others = {key: None for key in table if key not in RunSettings.model_fields}
+    found = algorithms.supported_options(name, **others) if name in algorithms.names() else {}
+    for key in found:
+        problem = f"is a hyperparameter of {name}, and no key of a run"
+        remedy = f'write "{OPTIONS}{key}" in grid or search, and {key} in [run.options]'
+        raise ConfigError(key, problem, remedy)

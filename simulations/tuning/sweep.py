@@ -22,17 +22,17 @@ from simulations.results.folder import claim_study
 from simulations.results.seed_statistics import describe_values
 from simulations.settings import DataSettings, RunSettings
 from simulations.tuning.held_out import HeldOut
-from simulations.tuning.space import title
+from simulations.tuning.space import OPTIONS, check_keys, title
 from simulations.tuning.study import score, written_data
 
 FILE, TABLE, TRIALS = "sweep.json", "sweep.csv", "trials.json"
 """Of a sweep's folder: what was found, the same as a table, and a search's trials so far."""
 
-OPTIONS = "options."
-"""Before the name of a hyperparameter."""
-
 HELD_OUT = 0.25
 """Of a client's training samples, what a search compares on where nobody says."""
+
+_PLACES = ("data", "generator", "base", "replay")
+"""Settings of a run that may be paths."""
 
 Changes = Mapping[str, Scalar]
 Done = Callable[[str, float], None]
@@ -126,16 +126,25 @@ class Sweep(Settings):
                 table["options"][key.removeprefix(OPTIONS)] = value
             else:
                 table[key] = value
+        check_keys(table)
         settings = parse(table, RunSettings, f"run, {title(changes)}")
         settings.check()
         return settings
 
-    def check(self) -> None:
+    def check(self, cluster: str | None = None) -> None:
         """Find what can be found wrong before anything runs.
+
+        Args:
+            cluster: of whole runs; None for none.
 
         Raises:
             ConfigError: naming it.
         """
+        if cluster is not None and any(
+            "cluster" in each for each in (self.run, self.grid, self.search)
+        ):
+            problem = "has the clients of each run on a cluster, and --cluster whole runs"
+            raise ConfigError("run.cluster", problem, "leave out one of them")
         for key, values in self.search.items():
             if isinstance(values, Range) and values.problem:
                 raise ConfigError(f"search.{key}", values.problem, "mend the table")
@@ -198,6 +207,7 @@ def run_settings(
     wanted: Mapping[str, Changes],
     place: Mapping[str, Any],
     done: Done,
+    cluster: str | None = None,
 ) -> list[Tried]:
     """Run settings that are missing, or continue with them; in their order.
 
@@ -207,10 +217,12 @@ def run_settings(
         wanted: changes, by the names of their folders.
         place: what says which data they have.
         done: called with each run's name and score.
+        cluster: the address of a Ray cluster that runs them, each on a core; None for none.
     """
     jobs = {}
     for name, changes in wanted.items():
         settings = sweep.settings(changes).model_copy(update={**place, "workers": 1})
+        settings = settings if cluster is None else _for_others(settings)
         for number in range(sweep.seeds):
             seeded = settings.model_copy(update={"seed": settings.seed + number})
             jobs[name, number] = Job(seeded, folder / "runs" / name / f"seed-{seeded.seed}")
@@ -220,7 +232,11 @@ def run_settings(
     def note(key: tuple[str, int], summary: Mapping[str, Any]) -> None:
         done(f"{key[0]}, seed {key[1]}", score(summary))
 
-    summaries = _run_one(jobs, note) if len(jobs) == 1 else run_all(jobs, at_once, note)
+    summaries = (
+        _run_one(jobs, note)
+        if len(jobs) == 1 and cluster is None
+        else run_all(jobs, at_once, note, cluster)
+    )
     return [
         Tried(
             name,
@@ -230,6 +246,13 @@ def run_settings(
         )
         for name, changes in wanted.items()
     ]
+
+
+def _for_others(settings: RunSettings) -> RunSettings:
+    """Return a run's settings for a cluster's workers, whose current folder is another one."""
+    named = ((name, getattr(settings, name)) for name in _PLACES)
+    here = {name: Path(text) for name, text in named if text and Path(text).exists()}
+    return settings.model_copy(update={name: str(path.absolute()) for name, path in here.items()})
 
 
 def _run_one(
@@ -243,16 +266,22 @@ def _run_one(
     return {key: summary}
 
 
-def run_grid(sweep: Sweep, folder: Path, done: Done) -> list[Tried]:
+def run_grid(sweep: Sweep, folder: Path, done: Done, cluster: str | None = None) -> list[Tried]:
     """Run every combination of a grid.
 
+    Args:
+        sweep: with a grid.
+        folder: of the sweep.
+        done: as of `run_settings`.
+        cluster: likewise.
+
     Raises:
-        InputError: if a setting, the data or the folder is wrong.
+        InputError: if a setting, the data, the folder or the cluster is wrong.
     """
-    sweep.check()
+    sweep.check(cluster)
     place = prepare(sweep, folder)
     wanted = {title(changes): changes for changes in sweep.candidates}
-    return write(sweep, folder, run_settings(sweep, folder, wanted, place, done))
+    return write(sweep, folder, run_settings(sweep, folder, wanted, place, done, cluster))
 
 
 def write(sweep: Sweep, folder: Path, tried: Sequence[Tried]) -> list[Tried]:

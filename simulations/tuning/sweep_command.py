@@ -26,6 +26,12 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Output folder of the sweep. [default: runs/sweep-FILE]")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster that the runs are on: host:port, auto, or local to start one here."
+        ),
+    ] = None,
 ) -> None:
     """Sweep over settings of a run; run the same command again to continue after a stop."""
     sweep = config.read(file, Sweep)
@@ -38,7 +44,7 @@ def command(
             finished.append(name)
             report(len(finished), f"{name}: {score:.4f}")
 
-        found = (run_grid if sweep.grid else run_search)(sweep, folder, done)
+        found = (run_grid if sweep.grid else run_search)(sweep, folder, done, cluster)
     _show(sweep, found, folder)
 
 

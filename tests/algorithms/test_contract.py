@@ -282,7 +282,8 @@ def test_who_only_averages_counts_uploads_by_a_factor(load: Load, request: Any) 
     """Factors of 1 change no bit; what counts a millionth is as good as absent."""
     algorithm, name = load(), request.node.callspec.params["load"]
     weighted = algorithm.aggregate_weighted
-    assert (weighted is not None) == algorithms.info(name).averages
+    remedy = "averages=True in INFO, aggregate_weighted and summing of its Algorithm: all or none"
+    assert (weighted is not None) == algorithms.info(name).averages, remedy
     if weighted is None:
         return
     answers = run(algorithm, cohort(algorithm)).closed[0].answers.values()

@@ -27,7 +27,7 @@ def test_it_is_read_without_torch() -> None:
     uploads, numbers, tuned, torch = json.loads(done.stdout)
     assert {"fedavg", "fedktl"} <= set(uploads)
     assert "fedktl" in numbers
-    assert tuned == ["fedktl"]
+    assert "fedktl" in tuned
     assert torch is False
 
 

@@ -390,6 +390,11 @@ def test_optimiser_schedule_and_augmentation_act() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        (
+            {"optimizer": torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)},
+            "optimizer: is an instance of SGD, .*; give the class, optimizer=torch.optim.SGD, or a",
+        ),
+        ({"optimizer": 3}, "optimizer: is an instance of int, .*; give the class, optimizer=CLASS"),
         ({"optimizer": "adma"}, "optimizer: there is no 'adma'; did you mean adam"),
         ({"optimizer": "sgd momentun=1"}, "unexpected keyword argument 'momentun'"),
         ({"schedule": "cosin"}, "schedule: there is no 'cosin'; did you mean cosine"),

@@ -61,6 +61,25 @@ def test_the_help_of_several_says_what_they_do(capsys: pytest.CaptureFixture[str
     assert "Greets, stops and fails." in capsys.readouterr().out
 
 
+def put(
+    into: str,
+    what: Annotated[list[str], typer.Argument(metavar="THING")],
+    under: Annotated[str, typer.Argument()] = "",
+) -> None:
+    """Put things away."""
+
+
+def test_the_usage_line_names_words_in_capitals(capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.run(put, "put", ["--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("Usage: edgeloop put [OPTIONS] INTO THING... [UNDER]\n")
+    assert [line.split()[0] for line in text.split("Arguments:")[1].splitlines()[1:4]] == [
+        *("INTO", "THING", "UNDER")
+    ]
+    assert console.run_many(COMMANDS, "demo", ["greet", "--help"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: edgeloop demo greet [OPTIONS] NAME\n")
+
+
 SEE = "see `edgeloop demo greet --help`"
 
 

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cloud.aggregator.agreement import GeneratorHandle, load_base, make_contract, unchosen
+from cloud.aggregator.http import Status
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.recording import record_of
 from cloud.aggregator.service import Run
@@ -127,6 +128,17 @@ def test_a_problem_is_told_everywhere_until_it_is_over(
         handle._on_problem(None)
         assert (told(run), ready(run)) == ((None, []), 1)
     assert warnings(caplog) == ["generator: it is away", "generator: answers again"]
+
+
+def test_a_run_sets_every_field_of_its_status(wanted: Wanted, tmp_path: Path) -> None:
+    """A field that is declared and not set would be told at its default for ever."""
+    settings = wanted(generator=str(write_tiny(tmp_path / "tiny")))
+    handle = GeneratorHandle(settings)
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
+        contract = ledger.adopt(make_contract(settings, handle.generator))
+        told = Run(settings, contract, ledger, handle).status()
+    unset = set(Status.model_fields) - told.model_fields_set
+    assert not unset, f"set {', '.join(sorted(unset))} in Run.status, cloud/aggregator/run.py"
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:

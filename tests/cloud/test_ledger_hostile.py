@@ -14,6 +14,7 @@ from edgeloop.errors import RunError
 from edgeloop.protocol import wire
 from edgeloop.protocol.task import SERVER
 from edgeloop.protocol.wire import Envelope
+from edgeloop.runtime import atomic_files
 from tests.cloud.test_poisoned import answers, huge, opened, settings
 
 
@@ -118,6 +119,15 @@ def test_a_damaged_summary_ends_nothing(
         assert run.run_to_end() == folder / "summary.json"
         assert run.status().accuracy == pytest.approx(1 / 3)
     assert "is damaged" in caplog.text
+
+
+def test_a_run_that_has_ended_tells_what_its_summary_says(folder: Path) -> None:
+    changed(folder, "update runs set finished = '2026-01-01 00:00:00'")
+    told = {"accuracy_by_round": [0.25, 0.5], "epsilon": 1.5}
+    atomic_files.write_checked_json(folder / "summary.json", told)
+    with opened(settings(folder)) as run:
+        run.run_to_end()
+        assert (run.status().accuracy, run.status().epsilon) == (0.5, 1.5)
 
 
 def test_an_emptied_file_is_no_new_ledger(folder: Path) -> None:

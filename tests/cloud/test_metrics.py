@@ -12,7 +12,7 @@ from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.watch import EventReporter
 from edgeloop.client import Report
 from edgeloop.cohorts.events import DeviceMessage
-from edgeloop.protocol.device_health import BOUNDS, Health
+from edgeloop.protocol.device_health import BOUNDS
 from edgeloop.protocol.gathering import Verdict
 from edgeloop.runtime.config import PrivacySettings, parse
 from tests.authority import Authority
@@ -185,7 +185,7 @@ def test_the_fleet_is_smallest_middle_and_largest_of_the_devices_online() -> Non
     metrics = Metrics()
     fleet = metrics.fleet
     for name, battery in (("a", 0.9), ("b", 0.1), ("c", 0.5), ("gone", 0.0)):
-        fleet.health(name, Health(battery_ratio=battery))
+        fleet.reported(name, Report(1, 4, 9, 0.5, 20.0, battery_ratio=battery))
         fleet.presence(name, online=name != "gone")
     fleet.presence("silent", online=True)
     values = scraped(metrics)
@@ -204,8 +204,10 @@ def test_what_privacy_devices_have_spent() -> None:
     asked = CONTRACT.model_copy(update={"privacy": PrivacySettings(epsilon=8.0)})
     metrics.run_started(asked, SETTINGS, None)
     assert metrics.fleet.epsilon is None
+    metrics.fleet.spent_before = 9.0  # as a summary tells of a run that has ended
+    assert metrics.fleet.epsilon == 9.0
     for name, epsilon in (("a", 1.0), ("b", 0.5), ("c", 3.0), ("a", 2.0)):
-        metrics.fleet.spent(name, epsilon)
+        metrics.fleet.reported(name, Report(1, 4, 9, 0.5, 20.0, epsilon=epsilon))
     assert metrics.fleet.epsilon == 3.0
     values = scraped(metrics)
     shares = [values[f"edgeloop_device_epsilon quantile={q}"] for q in ("0", "0.5", "1")]

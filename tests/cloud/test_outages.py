@@ -50,7 +50,9 @@ def failing(*errors: Exception) -> Callable[[], str]:
 @pytest.mark.parametrize("error", [AWAY, LockedError("ledger", "is locked", "close it")])
 def test_what_passes_is_waited_for(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     work, renew = failing(error, error), failing(AWAY, TakenError("task", "is taken", "stop it"))
-    assert outages.through_outages(work, renew) == "done"
+    told: list[str | None] = []
+    assert outages.through_outages(work, renew, told.append) == "done"
+    assert told == [str(error), None, str(error), None]
     assert f"{error}; waiting until it is back" in caplog.text
 
 
@@ -157,6 +159,10 @@ def opened(task: Task, running: Aggregator) -> None:
     time.sleep(1)
 
 
+def why_not_ready(task: Task) -> str:
+    return httpx.get(f"http://127.0.0.1:{task.http}/readyz").text
+
+
 def kill(postgres: Postgres) -> None:
     """Kill the server as the kernel does that has no memory left."""
     number = int((postgres.data / "postmaster.pid").read_text().split()[0])
@@ -212,7 +218,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_round(
         machine.fill(place)
         with agent(task) as device:
             wait_until(lambda: "waiting until it is back" in running.said())
-            time.sleep(2)
+            wait_until(lambda: "the disk is full" in why_not_ready(task))
             machine.free(place)
             assert device.wait(100) == 0
             assert running.process.wait(60) == 0, running.said()

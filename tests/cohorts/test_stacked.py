@@ -116,6 +116,28 @@ def test_these_are_the_algorithms_with_a_recipe(generator: OnnxGenerator) -> Non
     assert found >= set(STACKABLE)
 
 
+@pytest.mark.parametrize("name", ["fedavg", "fedtgp", "tinyproto"])
+def test_together_they_tell_the_losses_that_they_tell_alone(
+    name: str, generator: OnnxGenerator
+) -> None:
+    """Of every step, recorded ones too; of who has no full batch, none."""
+    algorithm = built(name, generator, local_epochs=6)
+    kinds = dict.fromkeys(SIZES, "cnn")
+    alone, together = LocalCohort(members(algorithm, kinds)), stacked(algorithm, kinds)
+    for crew in (alone, together):
+        ended(algorithm, crew)
+    told = [
+        {client: each.training_loss for client, each in crew._clients.items()}  # type: ignore[attr-defined]  # networks
+        for crew in (alone, together)
+    ]
+    assert told[1].pop("client-02") is told[0].pop("client-02") is None
+    assert told[1] == pytest.approx(told[0], rel=1e-3)
+    assert len(set(told[0].values())) == 3
+    sitting_out = server_loop.initial_state(algorithm).broadcast
+    together.ask(0, sitting_out, {"client-00"})
+    assert together._clients["client-01"].training_loss is None  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("name", STACKABLE)
 def test_together_they_learn_what_they_learn_alone(name: str, generator: OnnxGenerator) -> None:
     kinds = dict.fromkeys(SIZES, "cnn")

@@ -24,7 +24,7 @@ def image(
         "L": value,
         "RGB": (value, 0, 255),
         "RGBA": (value, 0, 255, 9),
-        "I;16": value,
+        **dict.fromkeys(("I;16", "I", "F"), value),
     }
     buffer = io.BytesIO()
     Image.new(mode, size, colours[mode]).save(buffer, kind)
@@ -76,9 +76,15 @@ def test_jpeg_and_transparency_are_read_as_colours(tmp_path: Path) -> None:
         (image(1, (4, 2)), r"has \(height, width\) \(2, 4\) where the first has \(2, 3\)"),
         (b"no image", "not a PNG, JPEG, .* image"),
         (image(1)[:45], "not a PNG, JPEG, .* image"),
-        (image(1, mode="I;16"), "has pixels of mode I"),
+        (
+            image(1, mode="I;16"),
+            r"has pixels of mode I;16: .*; store 8 bits a colour: 255 \(x - low",
+        ),
+        (image(1, mode="I;16", kind="TIFF"), "has pixels of mode I;16: 16 bits, of which few may"),
+        (image(1, mode="I", kind="TIFF"), "has pixels of mode I: more than 8 bits, of which few"),
+        (image(1, mode="F", kind="TIFF"), "has pixels of mode F: floating-point ones, whose white"),
     ],
-    ids=["size", "bytes", "cut", "depth"],
+    ids=["size", "bytes", "cut", "depth", "tiff of 16 bits", "tiff of 32 bits", "tiff of floats"],
 )
 def test_an_image_that_does_not_fit_is_named(tmp_path: Path, content: bytes, problem: str) -> None:
     place(tmp_path / "a" / "0.png", image(1))

@@ -55,6 +55,26 @@ def test_the_signal_layout_of_har_has_smooth_channels() -> None:
     assert np.abs(np.diff(signal)).mean() < 0.5 * np.abs(np.diff(stored)).mean()
 
 
+@pytest.mark.parametrize("form", ["{part}{client}_", "{part}{client}", "{part}_{client}"])
+@pytest.mark.parametrize("configured", [True, False])
+def test_names_of_pfllibs_first_versions(tmp_path: Path, form: str, configured: bool) -> None:
+    expected = load(folder(tmp_path))
+    sizes, print_ = expected.sizes(), expected.fingerprint()
+    for path in [*tmp_path.glob("train/*.npz"), *tmp_path.glob("test/*.npz")]:
+        path.rename(path.with_stem(form.format(part=path.parent.name, client=path.stem)))
+    if not configured:
+        (tmp_path / "config.json").unlink()
+    found = load(tmp_path)
+    assert (found.sizes(), found.fingerprint(), found.classes) == (sizes, print_, 2)
+
+
+def test_the_usual_name_goes_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    place = folder(tmp_path)
+    save(place / "train" / "train0_.npz", np.zeros((9, 2, 1, 3), "f4"), np.zeros(9))
+    assert load(place).sizes() == [(3, 1), (3, 1)]
+    assert "left out: 1 .npz" in caplog.text
+
+
 def test_a_folder_keeps_its_own_split(tmp_path: Path) -> None:
     federation = load(folder(tmp_path), Partition("natural"))
     assert federation.sizes() == [(3, 1), (3, 1)]

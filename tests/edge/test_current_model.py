@@ -245,6 +245,24 @@ def test_rollback_by_hand(tmp_path: Path) -> None:
     assert "has no classifier to go back to" in again.stderr
 
 
+def test_rollback_and_status_of_one_of_many_that_share_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "device"
+    for run in ("r1", "r2"):
+        put(folder / "two", run, 0)
+    config = tmp_path / "device.toml"
+    text = f'name = "one"\ntask = "t"\nfolder = "{folder}"\n[data]\nsource = "fashion-sample"\n'
+    config.write_text(text)
+    named = ["--config", str(config), "--name", "two"]
+    done = forked.run([EDGELOOP, "agent", "status", *named, "--json"])
+    said = json.loads(done.stdout)
+    assert said["device"] == "two"
+    assert said["model"] == str(folder / "two" / "model.onnx")
+    assert forked.run([EDGELOOP, "agent", "rollback", *named[:2]]).returncode == 2
+    done = forked.run([EDGELOOP, "agent", "rollback", *named])
+    assert done.returncode == 0, done.stderr
+    assert in_use(folder / "two") == "r1"
+
+
 def test_a_running_agent_goes_back_when_it_is_asked(world: Path, tmp_path: Path) -> None:
     put(tmp_path, "r1", 0)
     put(tmp_path, "r2", 0)

@@ -63,7 +63,8 @@ def test_an_aggregator_that_takes_fields_gets_fields(
         payload = aggregator.answer()
     frame = wire.decode(payload, PrototypeUpload, Report)
     assert frame[Report].cpu_ratio is not None
-    assert report_of(payload)[0]["minor"] == {"Report": 1}
+    assert frame[Report].train_loss is not None
+    assert report_of(payload)[0]["minor"] == {"Report": 2}
 
 
 def test_an_older_aggregator_gets_what_it_knows(
@@ -76,7 +77,8 @@ def test_an_older_aggregator_gets_what_it_knows(
     header, body = report_of(payload)
     assert header.keys() == {"kinds", "task", "run", "round", "sender"}
     names = safetensors.numpy.load(body).keys()
-    assert not any("cpu_ratio" in name or "epsilon" in name for name in names)
+    later = ("cpu_ratio", "epsilon", "train_loss")
+    assert not any(each in name for name in names for each in later)
     assert "Report.test_auc" in names
 
 

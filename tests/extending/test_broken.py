@@ -7,7 +7,7 @@ import pytest
 
 from edgeloop import algorithms, data, generators, models
 from edgeloop.cli.main import main
-from edgeloop.data import sources
+from edgeloop.data import layouts
 from edgeloop.errors import ConfigError, DataError, UnavailableError
 
 Install = Callable[..., None]
@@ -136,9 +136,9 @@ def test_a_broken_source(
     assert "is taken for class folders: data source: odd table, from odd 2.1" in caplog.text
     assert data.layout_of("fashion-sample").layout == "embedded"
     with pytest.raises(ConfigError, match=r"odd table, from odd 2\.1"):
-        sources.of_others("odd table")
+        layouts.of_others("odd table")
     with pytest.raises(ConfigError, match="there is no 'even table'; choose one of parquet"):
-        sources.of_others("even table")
+        layouts.of_others("even table")
     assert main(["data", "layouts"]) == 0
     assert "RuntimeError" in capsys.readouterr().out
 
@@ -188,7 +188,7 @@ def test_what_is_away_is_no_fault_of_the_package(
 def test_a_layout_that_is_built_in_stays(install: Install, tmp_path: Path) -> None:
     install("sources", "IDX", "bad_d:SOURCE")
     with pytest.raises(ConfigError, match="data source: IDX is brought twice: it is built in"):
-        sources.of_others("IDX")
+        layouts.of_others("IDX")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from edgeloop.data import Partition, sources
 from edgeloop.errors import ConfigError, DataError, EdgeloopError, GeneratorError, ModelError
 from edgeloop.runtime import plugins
 from edgeloop.training import descent, metrics
+from tests.extending.test_extending import files
 
 MARK = "imported_by_a_stranger"
 
@@ -125,3 +126,15 @@ def test_an_architecture_keeps_its_capitals_in_a_group() -> None:
     assert split_name("ResNet4") == ("resnet4", "")
     with pytest.raises(ModelError, match="'pkg:Net' is neither a group nor an architecture"):
         models.client_architectures("cnn,pkg:Net", 2)
+
+
+def test_an_algorithm_in_a_lone_file(folder: Path) -> None:
+    """A module is named from its package; a file that is in none, by its `build`."""
+    (folder / "lone.py").write_text(files()["extras/median.py"])
+    name = plugins.ALGORITHMS.admit("lone:build")
+    facts: dict[str, Any] = {"classes": 2, "width": 4, "shape": (1, 16, 16), "architecture": "cnn"}
+    assert algorithms.info(name).title == "FedMedian"
+    assert algorithms.load(name, **facts).sizes["P"] > 0
+    with pytest.raises(ConfigError, match="cannot be used"):
+        algorithms.info(plugins.ALGORITHMS.admit("lone:median"))
+    sys.modules.pop("lone")

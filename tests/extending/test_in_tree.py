@@ -9,7 +9,7 @@ import pytest
 
 from edgeloop import data, models
 from edgeloop.cli.main import main
-from edgeloop.data import sources
+from edgeloop.data import layouts
 from tests.extending.test_extending import files
 
 
@@ -48,5 +48,5 @@ def test_a_data_source(more: Path) -> None:
     (more / data.__name__ / "labelled.py").write_text(files()["extras/labelled.py"])
     assert data.layout_of(path).layout == "labelled CSV"
     assert data.read(path).class_names == ("a", "b")
-    assert sources.layouts()["labelled CSV"] == "edgeloop"
+    assert layouts.origins()["labelled CSV"] == "edgeloop"
     assert data.layout_of(more).layout == "table with labels"

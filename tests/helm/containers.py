@@ -26,13 +26,32 @@ MOSQUITTO = os.environ.get("EDGELOOP_MOSQUITTO", "docker.io/library/eclipse-mosq
 VERSION = yaml.safe_load((chart.CHART / "Chart.yaml").read_text())["appVersion"]
 SERVICE = f"{RELEASE}-edgeloop-broker.{NAMESPACE}.svc"
 TRITON = f"triton://{RELEASE}-edgeloop-triton.{NAMESPACE}.svc:8001/"
+OURS = ("generator-service", "aggregator", "agent")
 UNITS = {"Mi": "m", "Gi": "g"}
 
 
+class RefusedError(Exception):
+    """Podman has not done what it was asked."""
+
+
 def podman(*arguments: str | Path) -> str:
-    """Run podman; return what it prints."""
+    """Run podman; return what it prints.
+
+    Raises:
+        RefusedError: if it fails, with what it said last.
+    """
     command = ["podman", *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        said = done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
+        raise RefusedError(f"podman {arguments[0]}: {said}")
+    return done.stdout.strip()
+
+
+def missing(images: list[str]) -> list[str]:
+    """Return which of our images podman has not."""
+    asked = [["podman", "image", "exists", each] for each in images]
+    return [words[-1] for words in asked if subprocess.run(words, check=False).returncode != 0]
 
 
 class Cluster:
@@ -101,7 +120,21 @@ def ended(name: str) -> bool:
 
 
 def main() -> int:
-    """Write the models, then run a round; return 0 if both went well."""
+    """Write the models, then run a round; print a verdict, and return 0 if both went well."""
+    try:
+        good = _play()
+    except RefusedError as error:
+        sys.stdout.write(f"{error}\n")
+        good = False
+    sys.stdout.write(f"verdict: {'good' if good else 'the pods do not run as containers here'}\n")
+    return 0 if good else 1
+
+
+def _play() -> bool:
+    ours = [f"{REGISTRY}/edgeloop-{each}:{VERSION}" for each in OURS]
+    if REGISTRY == "localhost" and (absent := missing(ours)):
+        remedy = "run make images, or name a registry that has them: EDGELOOP_REGISTRY"
+        raise RefusedError(f"there is no image {', '.join(absent)}; {remedy}")
     values = ("--set", f"image.registry={REGISTRY}")
     text = chart.helm("template", RELEASE, chart.CHART, "-n", NAMESPACE, *values)
     manifests = chart.parsed(text)
@@ -117,7 +150,7 @@ def main() -> int:
         cluster.start(broker, broker["spec"]["containers"][0], MOSQUITTO, SERVICE)
         test = named(manifests, "Pod", "-test-round")
         started = [cluster.start(test, each, each["image"]) for each in test["spec"]["containers"]]
-        return 0 if all([good, *map(ended, started)]) else 1
+        return all([good, *map(ended, started)])
 
 
 if __name__ == "__main__":

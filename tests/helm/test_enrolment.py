@@ -26,6 +26,7 @@ from tests.one_device import write_data
 from tests.ports import wait_for_listener, with_ports
 
 FOLDER = "/var/lib/edgeloop/authority"
+NODE = "press-1"
 TASK = {
     "algorithm": "fedproto",
     "shape": [1, 28, 28],
@@ -66,6 +67,7 @@ class Place:
     def run(self, container: Manifest, log: str) -> subprocess.Popen[bytes]:
         """Run a container's command, at most until the stack ends."""
         words = [self.here(self.made.here(each)) for each in container["args"]]
+        words = [each.replace("$(NODE_NAME)", NODE) for each in words]
         out = self.stack.enter_context((self.made.folder / log).open("wb"))
         process = subprocess.Popen([EDGELOOP, *words], stderr=out)
         self.stack.callback(process.wait)
@@ -105,6 +107,15 @@ class Place:
         self.stack.callback(process.kill)
         wait_for_listener(process, self.ports["8883"])
         self.run(keeping, "keeping.log")
+
+    def enrolling(self, folder: Path, *secrets: tuple[str, str]) -> None:
+        """Write what containers that enrol have mounted: who is asked, and tokens by paths."""
+        here = Path(f"{self.made.folder}/etc/edgeloop")
+        (here / "authority").mkdir()
+        shutil.copy(folder / "services.crt", here / "authority" / "ca.crt")
+        for path, text in secrets:
+            (here / path).parent.mkdir(exist_ok=True)
+            (here / path).write_text(text)
 
 
 def said(read: Callable[[], Any]) -> str:
@@ -177,3 +188,85 @@ def test_from_a_token_to_a_signed_round(tmp_path: Path, capsys: pytest.CaptureFi
     heard = (tmp_path / "aggregator.log").read_text()
     assert "does not say who is revoked" not in heard
     assert "HTTP 40" not in heard, "its certificate, which others have signed, may ask"
+
+
+def rendered(tmp_path: Path, **values: Any) -> tuple[Release, dict[str, int]]:
+    """Render a release with an authority; return it with the chart's ports as they are here."""
+    path = tmp_path / "values.yaml"
+    given = {"authority": {"enabled": True}, "triton": {"enabled": False}}
+    path.write_text(yaml.safe_dump({**given, **values}))
+    made = release.render(tmp_path, "-f", path)
+    ports = dict(zip(("8443", "8884", "9464"), free_ports(3), strict=True))
+    return made, {**ports, "8883": made.port}
+
+
+@pytest.mark.broker
+def test_a_node_enrols_and_signs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_data(tmp_path / "data")
+    names = json.loads((source / "config.json").read_text())["class_names"]
+    made, ports = rendered(
+        tmp_path,
+        aggregators=[{"name": "alone", "task": {**TASK, "class_names": names}}],
+        agent={
+            "enabled": True,
+            "task": "alone",
+            "data": {"client": 0},
+            "training": {"architecture": "cnn", "threads": 1},
+            "enrolment": {"tokenSecret": {"name": "nodes"}},
+        },
+    )
+    with ExitStack() as stack:
+        place = Place(made, ports, stack)
+        folder = place.authority()
+        place.broker()
+        words = ["--task", "alone", "--name", "press-*", "--uses", "2"]
+        assert command.main(["tokens", "--folder", str(folder), *words]) == 0
+        place.enrolling(folder, ("token/token", said(capsys.readouterr)))
+        enrol, agent = made.containers("DaemonSet", "-agent")
+        assert place.run(enrol, "enrol.log").wait(60) == 0, (tmp_path / "enrol.log").read_text()
+        (tmp_path / "etc/edgeloop/token/token").unlink()
+        assert place.run(enrol, "again.log").wait(60) == 0, "a pod that is started again"
+        place.files("-task-alone", "/etc/edgeloop/task")
+        made.secret("-aggregator-tls", "/etc/edgeloop/tls")
+        (aggregator,) = made.containers("StatefulSet", "-task-alone")
+        place.run(aggregator, "aggregator.log")
+        config = place.files("-agent", "/etc/edgeloop/device") / "device.toml"
+        config.write_text(config.read_text().replace('"/data"', f'"{source}"'))
+        place.run(agent, "agent.log")
+        status = f"http://127.0.0.1:{ports['9464']}/status"
+        wait_until(lambda: told(status).get("phase") == "finished", 120)
+        assert told(status)["round"] == 1
+    assert not (tmp_path / "etc/edgeloop/tls-agent").exists(), "no certificate of all nodes"
+
+
+def told(url: str) -> Any:
+    """Return what an aggregator says; nothing while it does not answer."""
+    try:
+        return httpx.get(url, trust_env=False).json()
+    except httpx.HTTPError:
+        return {}
+
+
+@pytest.mark.broker
+def test_the_test_pod_enrols_and_signs(tmp_path: Path) -> None:
+    made, ports = rendered(tmp_path)
+    with ExitStack() as stack:
+        place = Place(made, ports, stack)
+        folder = place.authority()
+        place.broker()
+        place.enrolling(folder)
+        *first, aggregator, one, other = made.containers("Pod", "-test-round")
+        assert [each["name"] for each in first] == [
+            *("test-a-token", "test-a-enrol", "test-b-token", "test-b-enrol"),
+        ]
+        for each in first:
+            log = f"{each['name']}.log"
+            assert place.run(each, log).wait(60) == 0, (tmp_path / log).read_text()
+        place.files("-test-round", "/etc/edgeloop/task")
+        made.secret("-aggregator-tls", "/etc/edgeloop/tls")
+        running = [place.run(each, f"{each['name']}.log") for each in (aggregator, one, other)]
+        assert [each.wait(120) for each in running] == [0, 0, 0]
+        heard = (tmp_path / "aggregator.log").read_text()
+        assert "not signed" not in heard
+    assert (tmp_path / "var/lib/edgeloop/aggregator/devices.crt").exists(), "it checked them"
+    assert (tmp_path / "var/lib/edgeloop/aggregator/summary.json").exists()

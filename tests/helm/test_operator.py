@@ -226,6 +226,25 @@ def test_the_switch_and_the_authority(changes: str, said: str, held: str | None)
     assert volumes.get("authority", {}).get("secret", {}).get("secretName") == held
 
 
+def test_who_may_ask_the_authority_to_admit() -> None:
+    manifests = rendered("enrolment")
+    known, pod = environment(manifests), named(manifests, "Deployment", "-operator")
+    place = known["EDGELOOP_OPERATOR_AUTHORITY_TOKEN_FILE"]
+    spec = pod["spec"]["template"]["spec"]
+    (volume,) = [each for each in spec["volumes"] if each["name"] == "access"]
+    (item,) = volume["secret"]["items"]
+    (mount,) = [each for each in spec["containers"][0]["volumeMounts"] if each["name"] == "access"]
+    assert place == f"{mount['mountPath']}/{item['path']}"
+    assert volume["secret"]["secretName"] == "edgeloop-authority-access"
+    policies = {
+        each["metadata"]["name"]: each["spec"] for each in of_kind(manifests, "NetworkPolicy")
+    }
+    ports = [p["port"] for e in policies["edgeloop-operator"]["egress"] for p in e.get("ports", [])]
+    assert 8443 in ports
+    silent = environment(rendered("enrolment", "--set", "tls.signatures=off"))
+    assert "EDGELOOP_OPERATOR_AUTHORITY_TOKEN_FILE" not in silent
+
+
 def test_a_device_with_a_task_has_it_in_its_certificate() -> None:
     devices = "tls.devices[0].name=press-1,tls.devices[0].task=plant.t,tls.devices[1]=press-1"
     made = chart.certificates(rendered("default", "--set", devices))

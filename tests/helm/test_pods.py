@@ -14,6 +14,7 @@ GIVEN = {  # what a set of values takes as given: secrets and claims of somebody
     "production": {"ledgers", "collector"},
     "external": {"mqtt-client", "mqtt-password"},
     "edge": {"s3"},
+    "enrolment": {"nodes"},
     "edge-own-certificates": {"broker-tls", "aggregator-tls"},
 }
 

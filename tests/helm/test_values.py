@@ -102,7 +102,7 @@ TOGETHER = [  # values that are right one by one, and what is said of them
     ("authority.enabled=true,tls.devices[0]=d", "tls.devices: devices enrol where"),
     (
         "authority.enabled=true,agent.enabled=true,agent.task=t",
-        "agent.certificatePath: is needed where authority.enabled",
+        "agent.enrolment.tokenSecret.name: is needed where authority.enabled",
     ),
 ]
 

@@ -4,15 +4,30 @@ import json
 from typing import Annotated, Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
+from edgeloop.protocol.gathering import Verdict
 from edgeloop.protocol.growing import Growing
+from edgeloop.protocol.presence import Presence
+from edgeloop.protocol.receipt import Receipt, receipt
+from edgeloop.protocol.rollout import Order, Outcome, outcome
 from edgeloop.protocol.task import Contract, Opening
 from edgeloop.protocol.wire import Since
 from tests.world import contract
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OPENING = Opening(run="r", round=3, digest="0" * 64, slot=1, size=9)
+ORDER = Order(rollout="a", serial=1, kind="model", action="apply", sha256="0" * 64, size=9)
+MESSAGES = (
+    contract(),
+    OPENING,
+    receipt("r", 3, "0" * 64, Verdict.LATE, "its round is over"),
+    Presence(state="training", run="r", round=3),
+    ORDER,
+    outcome(ORDER, "applied"),
+)
+"""One of each kind that grows."""
+
 PLAIN = '{"run":"r","round":3,"digest":"' + "0" * 64 + '","slot":1,"size":9}'
 
 
@@ -101,3 +116,23 @@ def test_a_field_that_must_be_known_travels_to_everybody() -> None:
         **{"minor": 2, "needs": 2},
     }
     assert Later.model_validate_json(whole.to_json(grown=True)) == whole
+
+
+def test_here_is_one_of_each_kind_of_message() -> None:
+    kinds = {each for each in Growing.__subclasses__() if each.__module__.startswith("edgeloop.")}
+    assert {Contract, Opening, Receipt, Presence, Order, Outcome} <= kinds
+    new = kinds - {type(each) for each in MESSAGES}
+    assert not new, f"put one of each of {new} into MESSAGES of this file"
+
+
+@pytest.mark.parametrize("said", MESSAGES, ids=lambda each: type(each).__name__)
+def test_each_may_gain_a_field_that_today_s_reader_ignores(said: Any) -> None:
+    """What makes its text says the minor version, without which a reader refuses all of it."""
+    known = type(said)
+    newer = create_model("Newer", __base__=known, mood=(Annotated[str, Since(99)], ""))
+    text = newer(**said.model_dump(), mood="good").text()
+    found = known.model_validate_json(text)
+    assert found.ignored == ("mood",)
+    assert found.model_dump() == said.model_dump()
+    assert newer.model_validate_json(text).mood == "good"
+    assert newer(**said.model_dump()).text() == said.text()

@@ -8,6 +8,7 @@ import pytest
 from edge.agent.settings import DeviceSettings
 from tests.cloud.operator import schemas
 from tests.cloud.operator.cluster import schema
+from tests.helm import containers
 from tests.rehearsal import places, play
 from tests.rehearsal.play import Play
 
@@ -78,3 +79,25 @@ def test_a_step_that_fails_ends_it_with_everything_taken_away(programs: Path) ->
     asked = notes.read_text().splitlines()
     assert "helm -n rehearsal install edgeloop" in asked[0]
     assert asked[-1].startswith("kubectl -n rehearsal delete namespace")
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ("exit 1", "there is no image localhost/edgeloop-generator-service:"),
+        ('[ "$1" = image ] || { echo "Error: no netavark" >&2; exit 125; }', "no netavark"),
+    ],
+)
+def test_containers_that_cannot_run_end_in_a_verdict(
+    programs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answers: str,
+    said: str,
+) -> None:
+    program(programs, "podman", answers)
+    monkeypatch.setenv("PATH", f"{programs}:/bin:/usr/bin")
+    assert containers.main() == 1
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert said in lines[-1]
+    assert last == "verdict: the pods do not run as containers here"

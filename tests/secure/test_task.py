@@ -139,6 +139,17 @@ def test_a_device_refuses_sums_that_it_cannot_take_part_in(
         open_session(mine, wanted)
 
 
+@pytest.mark.parametrize(("secure", "told"), [(3, False), (0, True)])
+def test_a_device_in_a_sum_tells_no_loss_of_its_own(
+    tmp_path: Path, secure: int, told: bool
+) -> None:
+    mine, wanted = of_device(tmp_path, secure=secure)
+    session = open_session(mine, wanted)
+    answer = session.answer(0, algorithms.load_for_contract(wanted).start()[1])
+    assert answer.upload is not None
+    assert (answer.report.train_loss is not None) == told
+
+
 def test_what_a_device_remembers_of_a_round_goes_with_its_last_step(tmp_path: Path) -> None:
     """And an answer without an upload, or with one that is too large, is a report alone."""
     mine, wanted = of_device(tmp_path)

@@ -1,6 +1,7 @@
 """Reports of an aggregator's own folder and of a task on a server; and reports on a phone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ def ended(folder: Path) -> None:
         "rounds": 3,
         "accuracy_by_round": [0.75, 0.8, None, 0.9],
         "accuracy_by_device": {"a": 0.8, "b": 1.0},
+        "train_loss_by_round": [None, 2.0, 1.5],
+        "measures_by_round": {"margin": [0.5, None, 0.25]},
     }
     (folder / "summary.json").write_text(json.dumps(summary))
 
@@ -84,6 +87,9 @@ def test_a_run_that_has_ended_is_compared_with_local(folder: Path, tmp_path: Pat
     assert found.alone == {0: 0.5, 1: 0.6}
     assert [(each.alone, each.federated) for each in found.devices] == [(0.5, 0.8), (0.6, 1.0)]
     assert "points" in (found.verdict or "")
+    assert found.losses == {"train_loss": {1: 2.0, 2: 1.5}, "margin": {0: 0.5, 2: 0.25}}
+    page = render(found)
+    assert page.index("The devices&#x27; training loss.") < page.index("The server&#x27;s margin.")
 
 
 def test_a_summary_alone_will_do(folder: Path) -> None:
@@ -113,6 +119,8 @@ def write_history(folder: Path) -> None:
 def test_a_task_on_a_server_has_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_history(tmp_path / "history")
     said = status("doors").model_copy(update={"class_names": ("x", "y"), "shape": (1, 2, 2)})
+    told = replace(said.history[2], measures={"train_loss": 1.5})
+    said = said.model_copy(update={"history": (*said.history[:2], told, *said.history[3:])})
     with (
         aggregator(lambda: said, Details(history=tmp_path / "history")) as url,
         console(tmp_path / "server", aggregators=[{"name": "doors", "url": url}]) as server,
@@ -124,6 +132,8 @@ def test_a_task_on_a_server_has_one(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert len(found.devices) == 4
         assert found.history[0].number == 1
         assert found.shape == (1, 56, 56)
+        assert found.losses == {"train_loss": {2: 1.5}}
+        assert "Losses, and what the server tells" in render(found)
         assert ALL not in found.traffic  # nothing was heard of it
         with pytest.raises(ConfigError, match="names no task"):
             read_server(f"{server.url}/else", token)

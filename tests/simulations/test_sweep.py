@@ -97,6 +97,32 @@ def test_a_killed_grid_goes_on(images: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "whole/sweep.json").read_text()) == first
 
 
+def test_a_grid_runs_on_a_cluster(images: Path, tmp_path: Path) -> None:
+    """Paths that mean something where the command runs, and results as without."""
+    pytest.importorskip("ray")
+    (tmp_path / "images").symlink_to(images)
+    run = 'algorithm = "local"\ndata = "images"\nwidth = 16\nrounds = 1\nworkers = 1'
+    (tmp_path / "grid.toml").write_text(f"[run]\n{run}\n[grid]\nbatch_size = [5, 10]\n")
+    words = [sys.executable, "-c", PROGRAM, "grid.toml", "--out", "out", "--cluster", "local"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+    subprocess.run(words, cwd=tmp_path, env=environment, check=True, timeout=240)
+    path = tmp_path / "here.toml"
+    path.write_text((tmp_path / "grid.toml").read_text().replace("images", str(images)))
+    assert main([str(path), "--out", str(tmp_path / "here")]) == 0
+    found, expected = (
+        json.loads((tmp_path / place / "sweep.json").read_text()) for place in ("out", "here")
+    )
+    assert found == expected
+    assert len(found["candidates"]) == 2
+
+
+def test_runs_or_their_clients_are_on_a_cluster(images: Path, tmp_path: Path) -> None:
+    run = {"algorithm": "fedproto", "data": str(images), "cluster": "local"}
+    asked = config.parse({"run": run, "grid": {"batch_size": [5]}}, Sweep, "test")
+    with pytest.raises(ConfigError, match=r"run\.cluster: has the clients .* leave out one"):
+        run_grid(asked, tmp_path / "out", silent, "local")
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -108,6 +134,11 @@ def test_a_killed_grid_goes_on(images: Path, tmp_path: Path) -> None:
         ({"search": {"alpha": {"low": 0.5, "high": 2, "whole": True}}}, "not whole"),
         ({"grid": {"no_such": [1]}}, "no_such"),
         ({"grid": {"options.no_such": [1]}}, "no_such"),
+        (
+            {"grid": {"local_lr": [0.1]}},
+            r'local_lr: is a hyperparameter of fedproto, .* write "options\.local_lr" in grid',
+        ),
+        ({"search": {"pull": {"low": 1, "high": 2}}}, "pull in .run.options"),
         ({"grid": {"seed": [1]}}, "seeds"),
         ({"grid": {"alpha": [0.1]}, "held_out": 0.2}, "held out"),
     ],

@@ -2,6 +2,7 @@
 
 # Over 320 lines: every number by hand beside the function's.
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -283,29 +284,96 @@ def test_answers_that_cannot_be(right: float) -> None:
         side([[right]], [10])
 
 
+def lucky(known: bool) -> Paired:
+    """Compare two devices that chance brought nearly alike: 10 and 9 more right of 100."""
+    one, other = pair([[50, 49]], [[40, 40]], [100] * 2)
+    if known:  # of 50 and 40 right, 14 in common
+        one = replace(one, hits={name: hits(int(n), 100) for name, n in one.right[0].items()})
+        beside = {name: hits(40, 100, first=36) for name in other.samples}
+        other = replace(other, hits=beside)
+    return paired(one, other)
+
+
+def test_no_mean_is_surer_than_its_test_samples() -> None:
+    """Two differences that are alike by luck leave Student next to no interval."""
+    counts, known = lucky(known=False), lucky(known=True)
+    assert counts.interval_of == "devices"
+    assert counts.ci95 == pytest.approx((0.095 - 12.7062047 * 0.005, 0.095 + 12.7062047 * 0.005))
+    assert counts.verdict == "better"
+    # By Bonett and Price: 36 and 36 gained, 26 and 27 lost, one more of each, of 102 samples each.
+    variance = sum(
+        (g + n - (g - n) ** 2) / 102 for g, n in ((37 / 102, 27 / 102), (37 / 102, 28 / 102))
+    )
+    mean, half = (10 + 9) / 204, 1.959964 * math.sqrt(variance) / 2
+    assert known.ci95 == pytest.approx((mean - half, mean + half))
+    assert (known.interval_of, known.verdict, known.undecided_by) == (
+        "samples",
+        "undecided",
+        "samples",
+    )
+
+
+def test_devices_that_differ_more_than_their_samples_keep_their_own_interval() -> None:
+    one, other = pair([[90, 30, 60]], [[40, 30, 50]], [100] * 3)
+    counts = paired(one, other)
+    one, other = (
+        replace(each, hits={name: hits(int(n), 100) for name, n in each.right[0].items()})
+        for each in (one, other)
+    )
+    assert (known := paired(one, other)).ci95 == counts.ci95
+    assert (known.interval_of, known.verdict) == ("devices", "undecided")
+
+
+def calls(devices: int, samples: int, share: float, pairs: int, known: bool) -> tuple[float, float]:
+    """Return how often equally good runs are called better or worse; and how often devices are."""
+    random = np.random.default_rng([3, devices, samples])
+    wrong, flagged = 0, 0
+    for _ in range(pairs):
+        sides = []
+        for title in ("one", "other"):
+            answers = random.random((devices, samples)) < share
+            made = side([answers.sum(axis=1).tolist()], [samples] * devices, title)
+            named: Mapping[str, Sequence[bool]] = {
+                f"device-{n}": row.tolist() for n, row in enumerate(answers)
+            }
+            sides.append(replace(made, hits=named) if known else made)
+        it = paired(*sides)
+        wrong += it.verdict in ("better", "worse")
+        flagged += bool(it.devices_better or it.devices_worse)
+    return wrong / pairs, flagged / pairs
+
+
 @pytest.mark.parametrize("accuracy_of_both", [0.1, 0.5, 0.9])
 def test_it_is_wrong_about_as_often_as_it_says(accuracy_of_both: float) -> None:
     """Of runs that are equally good at most one in twenty is called better or worse.
 
-    600 pairs: the standard error of a share of 0.05 is 0.009.
+    600 pairs: the standard error of a share of 0.05 is 0.009; of 300, 0.013.
     """
-    random = np.random.default_rng(3)
-    wrong, flagged = 0, 0
-    for _ in range(600):
-        sides = []
-        for title in ("one", "other"):
-            answers = random.random((5, 80)) < accuracy_of_both
-            made = side([answers.sum(axis=1).tolist()], [80] * 5, title)
-            named: Mapping[str, Sequence[bool]] = {
-                f"device-{n}": row.tolist() for n, row in enumerate(answers)
-            }
-            sides.append(replace(made, hits=named))
-        it = paired(*sides)
-        wrong += it.verdict in ("better", "worse")
-        flagged += bool(it.devices_better or it.devices_worse)
-    assert wrong / 600 < 0.05 + 3 * 0.009
-    assert wrong / 600 > 0.05 - 3 * 0.009
-    assert flagged / 600 < 0.05 + 3 * 0.009
+    counted_, flagged = calls(5, 80, accuracy_of_both, 600, known=False)
+    assert 0.05 - 3 * 0.009 < counted_ < 0.05 + 3 * 0.009
+    assert flagged < 0.05 + 3 * 0.009
+    known, flagged = calls(5, 80, accuracy_of_both, 300, known=True)
+    assert 0 < known < counted_  # the wider of two intervals
+    assert flagged < 0.05 + 3 * 0.013
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("devices", [2, 3, 5, 10])
+def test_with_few_devices_it_is_wrong_no_more_often(devices: int, known: bool) -> None:
+    """300 pairs: the standard error of a share of 0.05 is 0.013."""
+    assert calls(devices, 60, 0.7, 300, known)[0] < 0.05 + 2 * 0.013
+
+
+def test_two_devices_that_are_surely_better_are_called_so() -> None:
+    """The wider interval is no refusal: what both intervals see is said."""
+    sides = [
+        replace(side([list(by.values())], [400] * 2), hits={n: hits(c, 400) for n, c in by.items()})
+        for by in (
+            {"device-0": 300, "device-1": 297},
+            {"device-0": 200, "device-1": 198},
+        )
+    ]
+    assert paired(*sides).verdict == "better"
 
 
 def test_two_runs_on_other_test_samples() -> None:

@@ -105,8 +105,9 @@ def _section(words: str, function: Callable[..., None], titled: bool) -> str:
 
 
 def _metavar(argument: Any) -> str:
-    name = argument.name.upper() + ("..." if argument.nargs == -1 else "")
-    return name if argument.required else f"[{name}]"
+    name = str(argument.metavar or argument.name.upper())
+    more = "..." if argument.nargs == -1 else ""
+    return f"{name}{more}" if argument.required else f"[{name}]{more}"
 
 
 def _argument(argument: Any) -> tuple[str, str]:

@@ -5,6 +5,7 @@ server has told is in its database, so that it is all told again where the broke
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 1000
 FLUSH_SECONDS = 10.0
+SELDOM_SECONDS = 60.0
+"""Between tries to reach a broker whose devices are only heard."""
 
 
 class Line:
@@ -64,9 +67,9 @@ class Line:
         self._chunks[sha256] = len(self._link.chunks_of(content))
         self._link.publish_retained(topic, content)
 
-    def drop(self, sha256: str, content: bytes) -> None:
-        """Have the broker forget a file."""
-        count = self._chunks.pop(sha256, len(self._link.chunks_of(content)))
+    def drop(self, sha256: str, size: int) -> None:
+        """Have the broker forget a file of so many bytes, which may be gone here."""
+        count = self._chunks.pop(sha256, None) or len(self._link.chunks_of(bytes(size)))
         for index in range(count):
             topic = f"{shipped_topic(self._task, sha256)}/{index}"
             self._link.publish(topic, b"", retain=True)
@@ -120,15 +123,25 @@ class Lines:
     def __init__(self, broker_of: Callable[[str], BrokerSettings]) -> None:
         self._broker_of = broker_of
         self._open: dict[str, Line] = {}
+        self._tried: dict[str, float] = {}
 
-    def line(self, task: str) -> tuple[Line, bool] | None:
-        """Return a task's connection, and whether it is new; None while there is none."""
+    def line(self, task: str, *, only_hears: bool = False) -> tuple[Line, bool] | None:
+        """Return a task's connection, and whether it is new; None while there is none.
+
+        Args:
+            task: whose devices are told.
+            only_hears: whether nobody waits for it: it is tried once a minute, and nothing is said.
+        """
         if (found := self._open.get(task)) is not None:
             return found, False
+        if only_hears and time.monotonic() < self._tried.get(task, 0.0) + SELDOM_SECONDS:
+            return None
+        self._tried[task] = time.monotonic()
         try:
             found = self._open[task] = Line(task, self._broker_of(task))
         except EdgeloopError as error:
-            log.warning("devices of %s cannot be told of roll-outs now: %s", task, error)
+            level = logging.DEBUG if only_hears else logging.WARNING
+            log.log(level, "devices of %s cannot be told of roll-outs now: %s", task, error)
             return None
         return found, True
 

@@ -4,7 +4,6 @@ What people ask for is written into the database, by whatever thread; `turn`, on
 own, brings it about: it tells devices, hears them, and decides by a group's thresholds.
 """
 
-import json
 import logging
 import secrets
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any
 
 from cloud.console.following import Follower
 from cloud.console.rollouts import files, plan
+from cloud.console.rollouts.afterwards import Afterwards
 from cloud.console.rollouts.carrying import Line, Lines
 from cloud.console.rollouts.files import Files
 from cloud.console.rollouts.rows import OPEN, WITHDRAW, Told
@@ -50,6 +50,7 @@ class Rollouts:
         self.rollouts, self.files = RolloutStore(store), kept
         self._store, self._follower, self._broker = store, follower, broker
         self._lines = Lines(self._broker_of)
+        self._afterwards = Afterwards(store, kept)
         self._sent_back: set[tuple[str, int]] = set()
         self.turn_soon: Callable[[], None] = lambda: None
 
@@ -68,8 +69,9 @@ class Rollouts:
             self._store.task(asked.task)
             self._broker_of(asked.task)
             self._check_name(asked.task)
-            file = self.files.keep(_settings_file(asked)) if asked.kind == "settings" else None
-            sha256 = asked.sha256 or (file.sha256 if file else "")
+            sha256 = asked.sha256 or ""
+            if asked.kind == "settings":
+                sha256 = self.files.keep(files.of_settings(asked.settings)).sha256
             content = self.files.content(sha256)
             files.check(asked.kind, content)
             now = datetime.now(UTC)
@@ -181,10 +183,12 @@ class Rollouts:
     def turn(self) -> None:
         """Hear devices, decide, and tell devices, once."""
         carried = self.rollouts.carried()
-        self._lines.keep({each.task for each in carried})
-        for task in sorted({each.task for each in carried}):
+        tasks = {each.task for each in carried} | self._afterwards.tasks()
+        self._lines.keep(tasks)
+        self._afterwards.sweep()
+        for task in sorted(tasks):
             of_task = [each for each in carried if each.task == task]
-            if (found := self._lines.line(task)) is None:
+            if (found := self._lines.line(task, only_hears=not of_task)) is None:
                 continue
             line, is_new = found
             tells_all = self._hear(line, task) or is_new
@@ -195,8 +199,10 @@ class Rollouts:
         """Take one as far as it goes; what is wrong with it is in nobody else's way."""
         try:
             if tells_all and found.state != "ready":
-                line.ship(found.sha256, self.files.content(found.sha256))
-                self._tell(line, found, self.rollouts.told(found))
+                told = self.rollouts.told(found)
+                if any(each.action == "apply" for each in told):  # who goes back needs no file
+                    line.ship(found.sha256, self.files.content(found.sha256))
+                self._tell(line, found, told)
             self._advance(line, found.rollout)
         except (ConfigError, BrokerError) as error:  # a file that is gone, a packet too large
             log.warning("roll-out %s does not go on: %s", found.rollout, error)
@@ -207,8 +213,10 @@ class Rollouts:
         for said in line.heard():
             if said is None:
                 forgotten = True
-            else:
-                self.rollouts.hear(task, *said)
+                continue
+            is_late = self._afterwards.is_late(*said)
+            if self.rollouts.hear(task, *said) and is_late:
+                self._afterwards.tell(*said)
         return forgotten
 
     def _tell(self, line: Line, found: Rollout, told: list[Told]) -> None:
@@ -285,7 +293,7 @@ class Rollouts:
             line.take_back(each.device, found.kind)
         others = [each for each in self.rollouts.carried() if each.rollout != found.rollout]
         if not any((each.task, each.sha256) == (found.task, found.sha256) for each in others):
-            line.drop(found.sha256, self.files.content(found.sha256))
+            line.drop(found.sha256, found.size)
         if line.flush():
             self.rollouts.drop(found.rollout)
 
@@ -300,16 +308,3 @@ def _order(found: Rollout, told: Told) -> Order:
     return Order(
         rollout=found.rollout, kind=found.kind, sha256=found.sha256, size=found.size, **facts
     )
-
-
-def _settings_file(asked: NewRollout) -> bytes:
-    """Return a table of settings as the file that is shipped: the same bytes for the same table.
-
-    Raises:
-        ConfigError: if it has numbers that JSON has not.
-    """
-    try:
-        text = json.dumps(asked.settings, sort_keys=True, allow_nan=False)
-    except ValueError as error:
-        raise ConfigError("settings", f"are no JSON ({error})", "give finite numbers") from error
-    return text.encode()

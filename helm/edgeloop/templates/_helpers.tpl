@@ -256,6 +256,49 @@ password_file = "/etc/edgeloop/broker/password"
 {{- end }}
 {{- end }}
 
+{{/* The [broker] table of a device that has enrolled, which knows all else: (list $ host port) */}}
+{{- define "edgeloop.enrolled.table" -}}
+[broker]
+host = {{ index . 1 | toJson }}
+port = {{ index . 2 }}
+connect_seconds = 60
+{{- end }}
+
+{{/* A container that enrols a device, unless it has: (list $ container name folder token resources); its own mounts follow */}}
+{{- define "edgeloop.enrol" -}}
+{{- $root := index . 0 -}}
+- name: {{ index . 1 }}
+  image: {{ include "edgeloop.image" (list $root $root.Values.agent.image) }}
+  imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+  args: {{ list "enroll" "--server" (include "edgeloop.authority.url" $root) "--ca-file" "/etc/edgeloop/authority/ca.crt" "--token-file" (index . 4) "--name" (index . 2) "--folder" (index . 3) "--keep" | toJson }}
+  env:
+    {{- if contains "NODE_NAME" (index . 2) }}
+    - name: NODE_NAME
+      valueFrom:
+        fieldRef:
+          fieldPath: spec.nodeName
+    {{- end }}
+    {{- include "edgeloop.environment" (list $root 1) | nindent 4 }}
+  terminationMessagePolicy: FallbackToLogsOnError
+  securityContext:
+    {{- toYaml $root.Values.securityContext | nindent 4 }}
+  resources:
+    {{- toYaml (index . 5) | nindent 4 }}
+  volumeMounts:
+    - {name: authority, mountPath: /etc/edgeloop/authority, readOnly: true}
+    - {name: tmp, mountPath: /tmp}
+{{- end }}
+
+{{/* The certificate that the authority is known by, and no key */}}
+{{- define "edgeloop.enrol.authority" -}}
+- name: authority
+  secret:
+    secretName: {{ include "edgeloop.authority.secret" . }}
+    defaultMode: 0440
+    items:
+      - {key: tls.crt, path: ca.crt}
+{{- end }}
+
 {{/* Volumes of whoever speaks to the broker: (list $ secret) */}}
 {{- define "edgeloop.broker.volumes" -}}
 {{- $root := index . 0 -}}

@@ -185,6 +185,7 @@ PATHS = [
     ("GET", "/docs", "viewer"),
     ("GET", "/openapi.json", "viewer"),
     ("DELETE", "/v1/devices", "operator"),
+    ("DELETE", "/v1/tokens/none", "operator"),
     ("GET", "/v1/enrol/", "viewer"),
     ("POST", "//v1/tokens", "operator"),
 ]
@@ -219,6 +220,38 @@ def test_an_operator_acts_and_an_admin_sees_it(web: httpx.Client) -> None:
     assert acts[0]["actor"] == f"operator-1 at {HOST}"
     assert (acts[0]["act"], acts[0]["subject"]) == ("revoke", "cam-5 of presses")
     assert answer["token"] not in json.dumps(acts)
+
+
+def test_a_token_is_taken_back(here: Site, web: httpx.Client) -> None:
+    asked = {"task": TASK, "names": "cam-9"}
+    made = web.post("/v1/tokens", json=asked, headers=bearer("operator")).json()
+    place = f"/v1/tokens/{made['id']}"
+    assert web.delete(place, headers=bearer("operator")).json() == {"revoked": True}
+    (found,) = [each for each in here.authority.tokens() if each.id == made["id"]]
+    assert found.revoked is not None
+    again = web.delete("/v1/tokens/none", headers=bearer("operator"))
+    assert (again.status_code, again.json()["problem"]) == (400, "no token has the id none")
+
+
+def test_a_token_is_made_from_elsewhere(
+    here: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--server", here.url, "--ca-file", str(here.folder / "services.crt")]
+    asked = ["tokens", *place, "--task", TASK, "--name", "cam-8", "--label", "site=1"]
+    shown = {each: tmp_path / each for each in ("operator", "viewer", "out")}
+    for role in ("operator", "viewer"):
+        shown[role].write_text(bearer(role)["Authorization"].partition(" ")[2])
+    with pytest.raises(ConfigError, match="needs --ca-file and --token-file"):
+        command.main(["tokens", "--server", here.url])
+    with pytest.raises(ConfigError, match="answers 403"):
+        command.main([*asked, "--token-file", str(shown["viewer"])])
+    with pytest.raises(ConfigError, match="answers 400: name 'a b' is no name"):
+        command.main([*asked, "--name", "a b", "--token-file", str(shown["operator"])])
+    words = [*asked, "--token-file", str(shown["operator"]), "--out", str(shown["out"])]
+    assert command.main(words) == 0
+    assert shown["out"].stat().st_mode & 0o777 == 0o600
+    signed = here.authority.enrol(shown["out"].read_text().strip(), request("cam-8"), HOST)
+    assert (signed.identity, signed.labels) == (Identity(TASK, "cam-8"), {"site": "1"})
 
 
 def test_a_service_may_look(here: Site) -> None:

@@ -1,8 +1,13 @@
 """Roll-outs over a real broker to devices that take them: groups, thresholds, going back."""
 
+# Over 320 lines: one suite, which shares a server, a broker and devices.
+
 import json
+import os
+import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +15,7 @@ import pytest
 
 import edgeloop
 from cloud.console.rollouts import pages
+from cloud.console.rollouts.files import KEPT_SECONDS, Files
 from edge.agent.deployment import Deployment
 from edge.agent.predict import open_model
 from edgeloop.errors import InputError
@@ -308,3 +314,63 @@ def test_a_broker_that_forgot_is_told_again(
         with fleet(tmp_path, world, before.settings, "press-0") as devices:
             until(client, rollout, "succeeded")
             assert in_use(devices["press-0"]) == "r2"
+
+
+def test_a_device_that_turns_bad_while_the_next_group_runs_stops_it(
+    tmp_path: Path, url: str, world: Path, broker: BrokerSettings
+) -> None:
+    groups = (NewGroup(devices=("press-0",)), NewGroup(devices=("press-1",)))  # press-1 is away
+    with (
+        server(tmp_path, url, broker) as (_, client),
+        fleet(tmp_path, world, broker, "press-0") as devices,
+    ):
+        rollout = began(client, model(tmp_path, "r2"), *groups)
+        wait_until(lambda: client.rollout(rollout).groups[1].state == "running")
+        devices["press-0"].model.deployment.roll_back("the canary")
+        found = until(client, rollout, "stopped")
+        assert found.reason.startswith("group 0: ")
+        assert [each.state for each in found.groups] == ["failed", "running"]
+
+
+def test_a_device_that_turns_bad_after_the_end_is_heard_and_the_file_is_not_kept(
+    tmp_path: Path, url: str, world: Path, broker: BrokerSettings
+) -> None:
+    def is_carried() -> bool:
+        with closing(sqlite3.connect(tmp_path / "server" / "server.sqlite")) as database:
+            return bool(database.execute("select sum(carried) from console_rollouts").fetchone()[0])
+
+    names = ("press-0", "press-1")
+    with fleet(tmp_path, world, broker, *names) as devices:
+        with server(tmp_path, url, broker) as (_, client):
+            rollout = began(client, model(tmp_path, "r2"), FIRST)
+            (file,) = (tmp_path / "server" / "files").iterdir()
+            until(client, rollout, "succeeded")
+            wait_until(lambda: not is_carried())
+            assert file.exists()
+            devices["press-0"].model.deployment.roll_back("the canary")
+            wait_until(lambda: states(client, rollout)["press-0"] == "rolled back")
+            found = client.rollout(rollout)
+            assert (found.state, found.groups[0].rolled_back) == ("succeeded", 1)
+        os.utime(file, (0, 0))
+        with server(tmp_path, url, broker) as (running, client):
+            wait_until(lambda: not file.exists())
+            audit = running.ask("/api/v1/audit", "admin").json()["items"]
+            details = [each["detail"] for each in audit]
+            assert sum("press-0 rolled back after its end: the canary" in d for d in details) == 1
+            client.act_on_rollout(rollout, "rollback")  # who goes back needs no file
+            wait_until(lambda: set(states(client, rollout).values()) == {"rolled back"})
+            assert {in_use(each) for each in devices.values()} == {"r1"}
+            wait_until(lambda: not is_carried())
+
+
+def test_files_are_removed_a_day_after_their_last_use(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    assert files.sweep(()) == []
+    used, unused = (files.keep(content).sha256 for content in (b"used", b"unused"))
+    later = time.time() + KEPT_SECONDS + 60
+    assert files.sweep((), later - 120) == []
+    assert files.sweep((used,), later) == [unused]
+    assert files.content(used) == b"used"
+    os.utime(tmp_path / "files" / used, (0, 0))
+    files.keep(b"used")  # given again: somebody is about to use it
+    assert files.sweep(()) == []

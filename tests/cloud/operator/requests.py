@@ -85,7 +85,7 @@ def reads_secrets(asked: Asked) -> bool:
     """Return whether a request is for all secrets, or for one that no operator has written."""
     if asked.resource != "secrets":
         return False
-    ours = str(asked.name).endswith("-aggregator-tls")
+    ours = str(asked.name).endswith(("-aggregator-tls", "-enrolment"))
     return asked.verb in ("list", "watch") or (asked.verb == "get" and not ours)
 
 

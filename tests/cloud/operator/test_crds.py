@@ -227,8 +227,8 @@ def test_the_pages_examples_are_good() -> None:
     found = [each for block in blocks for each in yaml.safe_load_all(block)]
     kinds = [each["kind"] for each in found]
     assert kinds == [
-        *("FederatedTask", "Device", "Device", "FederatedTask", "Generator"),
-        *("Base", "FederatedTask"),
+        *("FederatedTask", "Device", "Device", "FederatedTask", "Device"),
+        *("Generator", "Base", "FederatedTask"),
     ]
     for each in found:
         plural = f"{each['kind'].lower()}s"

@@ -41,6 +41,7 @@ def test_signed_or_in_one_process_it_is_the_same_to_the_bit(tmp_path: Path) -> N
     assert "unverified" not in said
     place = tmp_path / "stack"
     assert json.loads((place / "agents" / TASK / NAMES[0] / "signed.json").read_text())["round"]
+    assert (place / "aggregators" / TASK / "signed.json").exists(), "see mqtt.signing_times"
     summary = json.loads((place / "aggregators" / TASK / "summary.json").read_text())
     alone = simulated(
         source, None, tmp_path / "run", algorithm="fedproto", rounds=ROUNDS, options={}

@@ -10,7 +10,7 @@ import pytest
 
 from edge.agent.command import main
 from edge.agent.settings import DeviceSettings
-from edge.device.describing import describe
+from edge.device.describing import are_recordings, describe
 from edgeloop.errors import ConfigError, ModelError, NoSamplesError, RunError
 from edgeloop.runtime import config as config_files
 from tests.edge.test_joining import pictures
@@ -94,12 +94,11 @@ def test_other_layouts(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(NoSamplesError, match="one subfolder for each class"):
         describe(str(tmp_path / "empty"))
-    (tmp_path / "recordings" / "walk").mkdir(parents=True)
-    (tmp_path / "recordings" / "walk" / "monday.csv").write_text("ax,ay\n0.1,0.2\n")
-    with pytest.raises(
-        ConfigError, match=r"1 \.csv file.*\[data\.windows\] table: see docs/data\.md"
-    ):
-        describe(str(tmp_path / "recordings"))
+    assert not are_recordings("fashion-sample")
+    assert not are_recordings(str(tmp_path / "divided"))
+    table = tmp_path / "samples.csv"
+    table.write_text("a,b,label\n1,2,x\n2,1,y\n")
+    assert not are_recordings(str(table))
 
 
 def test_the_largest_model_that_trains_in_time(tmp_path: Path) -> None:

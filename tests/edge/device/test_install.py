@@ -12,6 +12,7 @@ import pytest
 
 from edge.agent.command import main
 from edge.agent.supervised import LOOP_SECONDS, Supervised
+from edge.device import systemd
 from edge.device.install import describe
 from edge.device.unit import Service
 from edgeloop.errors import ConfigError, InputError
@@ -91,6 +92,42 @@ def test_uninstall_removes_the_unit(unit: Path, tmp_path: Path) -> None:
     assert not unit.exists()
     with pytest.raises(InputError, match="is not there"):
         main(words)
+
+
+@needs_systemd
+def test_one_of_many_that_share_a_file_has_a_unit_of_its_own(unit: Path, tmp_path: Path) -> None:
+    config, root = next(tmp_path.glob("a*/device.toml")), tmp_path / "root"
+    named = ["--config", str(config), "--name", "press 2", "--root", str(root)]
+    with pytest.raises(ConfigError, match="name"):
+        main(["install", *named, "--user", "daemon"])
+    named[3] = "press-2"
+    assert main(["install", *named, "--user", "daemon"]) == 0
+    other = unit.with_name("edgeloop-agent-press-2.service")
+    done = subprocess.run([ANALYZE, "verify", "--man=no", str(other)], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    (start,) = (each for each in other.read_text().splitlines() if each.startswith("ExecStart="))
+    assert start.endswith('device.toml" --name press-2 --log-format plain')
+    (writes,) = (each for each in other.read_text().splitlines() if each.startswith("ReadWrite"))
+    assert writes.endswith('/state/press-2"')
+    assert "--name" not in unit.read_text()
+    assert main(["uninstall", *named]) == 0
+    assert unit.exists()
+    assert not other.exists()
+
+
+def test_the_log_of_one_of_many_is_its_unit_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def ask(*words: str) -> str:
+        asked.append(words)
+        return ""
+
+    monkeypatch.setattr(systemd, "is_running", lambda: True)
+    monkeypatch.setattr(systemd, "ask", ask)
+    main(["logs", "--config", str(write_config(tmp_path)), "--name", "press-2"])
+    assert asked[0][:3] == ("journalctl", "--unit", "edgeloop-agent-press-2.service")
 
 
 def listening(path: Path) -> socket.socket:

@@ -1,5 +1,6 @@
 """A device trains when its policy says so; else it sleeps, says why, and nobody waits for it."""
 
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,62 @@ def test_a_machine_without_sensors_is_forbidden_nothing(tmp_path: Path) -> None:
     assert permission(policy, MONDAY) == policies.Permission()
 
 
+def test_the_battery_of_a_mouse_is_not_the_machines(tmp_path: Path) -> None:
+    """A desktop's kernel may know no supply but that."""
+    machine = Machine(tmp_path / "kernel")
+    shutil.rmtree(machine.root / "sys/class/power_supply")
+    for name, text in {"type": "Battery", "scope": "Device", "status": "Discharging"}.items():
+        machine.write(f"sys/class/power_supply/hidpp_battery_0/{name}", text)
+    machine.write("sys/class/power_supply/hidpp_battery_0/capacity", "5")
+    policy = TrainingPolicy(root=machine.root, mains_only=True, min_battery=0.9)
+    assert permission(policy, MONDAY) == policies.Permission()
+
+
+def test_a_sensor_that_lies_hides_no_other(machine: Machine) -> None:
+    for number, text in enumerate(("garbage", "nan", "-274000", "9999999", "")):
+        machine.write(f"sys/class/thermal/thermal_zone{2 + number}/temp", text)
+    assert said(machine, max_celsius=40) == "42 C, until it is 40 at most"
+    assert said(machine, max_celsius=45) == ""
+    for number, text in enumerate(("garbage", "nan", "-1", "255", "")):
+        machine.write(f"sys/class/power_supply/BAT{1 + number}/type", "Battery")
+        machine.write(f"sys/class/power_supply/BAT{1 + number}/capacity", text)
+    machine.plug(False)
+    assert not permission(TrainingPolicy(root=machine.root, min_battery=0.9)).trains
+    assert permission(TrainingPolicy(root=machine.root, min_battery=0.7)).trains
+    machine.write("sys/class/power_supply/USB/type", "USB")  # it does not say whether it is on
+    machine.write("sys/class/power_supply/gone/status", "")  # pulled out as it is looked at
+    assert said(machine, mains_only=True) == "on battery, until it is on mains"
+
+
+def test_a_number_that_is_none_is_no_reading(
+    machine: Machine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies, "_silent", set())
+    machine.write("proc/loadavg", "nan 0 0 1/1 1")
+    machine.write("proc/meminfo", "MemAvailable: -inf kB")
+    assert said(machine, max_load=0.1, min_free_mb=100) == ""
+    assert "the load cannot be read here" in caplog.text
+    assert "the memory cannot be read here" in caplog.text
+
+
+def test_no_memory_is_without_end() -> None:
+    with pytest.raises(ConfigError, match="min_free_mb"):
+        parse({"min_free_mb": float("inf")}, TrainingPolicy, "policy")
+
+
+def test_another_policy_is_looked_at_at_once(machine: Machine) -> None:
+    machine.plug(False)
+    mine = [TrainingPolicy(root=machine.root, mains_only=True)]
+    sleep = policies.Sleep(lambda: mine[0])
+    assert sleep.look()
+    assert not sleep.due()
+    mine[0] = TrainingPolicy(root=machine.root)
+    assert sleep.left() == 0
+    assert sleep.due()
+    assert sleep.left() > 0, "it goes on waiting, if there is no round to look for"
+    assert not sleep.look()
+
+
 @pytest.mark.parametrize(
     ("status", "trains"), [("Discharging", False), ("Charging", True), ("Full", True)]
 )
@@ -153,9 +210,15 @@ def test_nobody_waits_for_a_device_that_sleeps_by_its_policy(reason: str, waits:
 
 
 def test_a_device_sleeps_until_its_policy_lets_it_train(
-    machine: Machine, tmp_path: Path, broker: BrokerSettings, monkeypatch: pytest.MonkeyPatch
+    machine: Machine,
+    tmp_path: Path,
+    broker: BrokerSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO")
     monkeypatch.setattr(policies, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr("edge.agent.service.FIRST_STATUS_SECONDS", 0.5)
     machine.plug(False)
     source = write_data(tmp_path / "data")
     task = Task(tmp_path, source, broker, None, "fedproto", {})
@@ -164,6 +227,7 @@ def test_a_device_sleeps_until_its_policy_lets_it_train(
     with aggregator(task) as running, at_work(settings) as device:
         wait_until(lambda: sleeping(task) == "on battery, until it is on mains")
         assert not (settings.folder / "state.safetensors").exists()
+        wait_until(lambda: "waits for its policy: on battery, until it is on mains" in caplog.text)
         machine.plug(True)
         assert device.ended.result(120)
         assert running.process.wait(60) == 0

@@ -8,13 +8,16 @@ import pytest
 from edge.serving.heads import (
     LONGEST_LINE,
     MOST_LINES,
+    MOST_PEEKED,
     HeadError,
+    peeked,
     read_fields,
     read_line,
     stays,
     written,
 )
 
+POST = b"POST /a HTTP/1.1\r\nContent-Length: 4\r\n\r\n"
 TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
 
@@ -77,6 +80,30 @@ def test_who_says_whether_a_connection_stays() -> None:
 
 
 def test_an_answer_has_a_date_and_its_fields() -> None:
-    head = written(HTTPStatus.NOT_FOUND, {"Content-Length": "0"}).decode()
+    head = written(HTTPStatus.NOT_FOUND, {"X-A": "b"}, 7).decode()
     assert head.startswith("HTTP/1.1 404 Not Found\r\nDate: ")
-    assert head.endswith(" GMT\r\nContent-Length: 0\r\n\r\n")
+    assert head.endswith(" GMT\r\nX-A: b\r\nContent-Length: 7\r\n\r\n")
+
+
+def test_a_post_that_is_there_is_taken_at_once_and_its_body_is_left() -> None:
+    file = io.BufferedReader(io.BytesIO(POST + b"body"))
+    assert peeked(file) == (("POST", "/a", "HTTP/1.1"), {"content-length": "4"}, True)
+    assert file.read() == b"body"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        POST[:-2],  # more of it is on its way
+        b"GET / HTTP/1.1\r\n\r\n",
+        POST.replace(b"Content", b"Expect: 100-continue\r\nContent"),
+        POST.replace(b"/a", b"/\0"),
+        b"POST /a HTTP/1.1\r\nA: b\n\nPOST /b HTTP/1.1\r\n\r\n",  # two, when read line by line
+        POST.replace(b"/a", b"/" + b"a" * MOST_PEEKED),
+    ],
+)
+def test_any_other_head_is_left_to_be_read_line_by_line(text: bytes) -> None:
+    file = io.BufferedReader(io.BytesIO(text))
+    assert peeked(file) is None
+    assert file.read() == text

@@ -5,26 +5,33 @@
 import base64
 import io
 import json
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
 
+from edge.agent import picture_form, predict
 from edge.agent.deployment import Deployment
 from edge.agent.export import Classifier, export
 from edge.agent.predict import open_model
+from edge.serving.answers import Answering
+from edge.serving.measured import Measured
+from edge.serving.model_in_use import ModelInUse
 from edge.serving.mqtt import STATUS
 from edgeloop.models import build
 from edgeloop.protocol.task import predict_topic
@@ -152,6 +159,74 @@ def test_a_picture_an_array_and_json_have_one_answer(one: Served) -> None:
 def test_without_asking_for_all_it_is_short(one: Served) -> None:
     (found,) = httpx.post(f"{one.url}/v1/predict", content=picture()).json()["predictions"]
     assert found.keys() == {"label", "class", "probability"}
+
+
+def test_the_short_answer_says_what_the_long_one_does(one: Served) -> None:
+    """Also where NumPy makes it, and not Python: 60 inputs have more than `FEW` scores."""
+    batch = np.stack([read(picture(seed)) for seed in range(60)])
+    for body in (npy(batch[:1]), npy(batch)):
+        long = one.ask(body).json()["predictions"]
+        short = httpx.post(f"{one.url}/v1/predict", content=body).json()["predictions"]
+        assert [each["class"] for each in short] == [each["class"] for each in long]
+        for mine, theirs in zip(short, long, strict=True):
+            assert mine["label"] == theirs["label"]
+            assert mine["probability"] == pytest.approx(theirs["probability"], abs=2e-6)
+
+
+@pytest.mark.parametrize("scores", [[np.nan, 1, 2], [1, np.nan, 2], [np.inf, 1, 2], [-np.inf] * 3])
+@pytest.mark.parametrize("count", [1, 60])
+def test_scores_that_are_none_are_a_failure(
+    tmp_path: Path, scores: list[float], count: int
+) -> None:
+    with ModelInUse(write(tmp_path / "model.onnx", 1)) as models:
+        assert models.now is not None
+        wrong = replace(models.now.model, session=Fixed(scores))
+        models._serving = replace(models.now, model=wrong, is_batched=False)
+        answer = Answering(models, Measured()).answer(npy(np.zeros((count, *SHAPE))), "", "http")
+    assert (answer.status, b"no numbers" in answer.body) == (500, True)
+
+
+class Fixed:
+    """Stands where onnxruntime's session does: each input has the same scores."""
+
+    def __init__(self, scores: list[float]) -> None:
+        self._scores = np.array(scores, np.float32)
+
+    def run(self, _: Any, feed: dict[str, Any]) -> list[Any]:
+        return [np.tile(self._scores, (len(feed["images"]), 1))]
+
+    def get_modelmeta(self) -> Any:
+        return SimpleNamespace(custom_metadata_map={})
+
+
+def test_a_model_of_whole_pictures_takes_a_camera_s_frames(tmp_path: Path) -> None:
+    path = write(tmp_path / "model.onnx", 1)
+    path.write_bytes(picture_form.of_pictures(onnx.load(path), {}))
+    frames = np.random.default_rng(0).integers(0, 256, (3, 240, 320, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(frames[0]).save(buffer, "PNG")
+    png = buffer.getvalue()
+    in_json = json.dumps([{"b64": base64.b64encode(png).decode()}]).encode()
+    wanted = open_model(path).scores(list(frames))
+    with served(tmp_path / "device") as found:
+        shutil.copy(path, write(tmp_path / "device" / "model.onnx", 2))
+        wait_until(found.ready)
+        wait_until(lambda: _model(found, {})["picture"])
+        for body in (npy(frames[0]), npy(frames[0]), png, in_json, npy(frames)):  # large, and kept
+            answer = found.ask(body).json()["predictions"]
+            scores = [each["scores"] for each in answer]
+            assert np.allclose(scores, wanted[: len(scores)], atol=1e-4)
+            assert len(answer) == (3 if body == npy(frames) else 1)
+        for body in (npy(frames[0].astype(np.float32)), npy(frames[0, :, :, :2]), npy(frames[:0])):
+            assert found.ask(body).status_code == 400
+        assert found.ask(b'{"instances": [[1]]}', "application/json").status_code == 400
+    (said,) = predict.classify(open_model(path), [_file(tmp_path / "a.png", png)])
+    assert np.allclose(said.scores, wanted[0], atol=1e-4)
+
+
+def _file(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
 
 
 def test_a_batch_is_answered_in_its_order(one: Served) -> None:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeloop.errors import ConfigError
-from simulations.engine import run_plan
+from edgeloop.runtime import atomic_files
+from simulations.engine import checkpoint, run_plan
 from simulations.engine.run import simulate
 from simulations.engine.semi_asynchronous import schedule
 from simulations.settings import RunSettings
@@ -119,6 +120,31 @@ def test_a_run_is_the_replay_of_its_schedule(buffered: RunSettings, tmp_path: Pa
         simulate(replayed, tmp_path / "replay", silent)["knowledge_sha256"]
         == (first["knowledge_sha256"])
     )
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_a_run_that_is_killed_goes_on_with_the_uploads_that_waited(
+    buffered: RunSettings, tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint.CheckpointSchedule, "due", lambda self: True)
+    done: list[int] = []
+
+    def killed(number: int, accuracy: float | None) -> None:
+        if number == stop + 1:
+            raise KeyboardInterrupt
+
+    def watch(number: int, accuracy: float | None) -> None:
+        done.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(buffered, tmp_path / "run", killed)
+    held = atomic_files.read_json(tmp_path / "run" / f"checkpoint-{stop}" / "held.json")["uploads"]
+    assert all(each["round"] < stop for each in held)
+    again = simulate(buffered, tmp_path / "run", watch)
+    assert done[0] == stop + 1, "nothing is done twice"
+    whole = simulate(buffered, tmp_path / "whole", silent)
+    assert again["knowledge_sha256"] == whole["knowledge_sha256"]
+    assert again["accuracy_by_round"] == whole["accuracy_by_round"]
 
 
 def test_more_rounds_extend_it(buffered: RunSettings, tmp_path: Path) -> None:

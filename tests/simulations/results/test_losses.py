@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from edgeloop.algorithm import Batches
-from edgeloop.answers import Report
+from edgeloop.answers import MAX_LOSS, Report, mean_loss
 from edgeloop.models.split import SplitModel
 from edgeloop.training import losses
 from edgeloop.training.sgd import cross_entropy, train_sgd
@@ -16,7 +16,7 @@ from simulations.engine.run import simulate
 from simulations.report import simulated
 from simulations.results import measurements, runs
 from simulations.results.groups import group_runs
-from simulations.results.measurements import Row, mean_loss
+from simulations.results.measurements import Row
 from simulations.settings import RunSettings
 from simulations.sinks.sink import numbers
 
@@ -104,6 +104,13 @@ def test_workers_tell_the_same(settings: RunSettings, tmp_path: Path) -> None:
         for workers in (1, 2)
     )
     assert one["train_loss_by_round"] == two["train_loss_by_round"]
+
+
+def test_a_report_tells_what_can_be_told() -> None:
+    report = Report(0, 1, 2, 0.0, 0.0)
+    assert report.with_train_loss(-0.5).train_loss == -0.5
+    for impossible in (None, float("nan"), float("inf"), 2 * MAX_LOSS):
+        assert report.with_train_loss(impossible) == report
 
 
 def test_who_tells_nothing_has_no_file() -> None:

@@ -12,6 +12,11 @@
 {{- if and (include "edgeloop.authority.secret" .) (ne (include "edgeloop.signatures" .) "off") }}/etc/edgeloop/authority{{ end }}
 {{- end }}
 
+{{/* Where the operator has the token that it shows to the authority that devices enrol at; nothing without one */}}
+{{- define "edgeloop.operator.access" -}}
+{{- if and .Values.authority.enabled (include "edgeloop.operator.authority" .) }}/etc/edgeloop/access{{ end }}
+{{- end }}
+
 {{/* A name of every Triton pod's address, HOST:PORT; nothing where one Triton is enough, or is elsewhere */}}
 {{- define "edgeloop.operator.tritonPods" -}}
 {{- if and (include "edgeloop.triton.several" .) (include "edgeloop.triton.claim" .) }}
@@ -47,6 +52,7 @@ BROKER_{{ $name }}: {{ . | quote }}
 SIGNATURES: {{ include "edgeloop.signatures" . | quote }}
 AUTHORITY_FOLDER: {{ include "edgeloop.operator.authority" . | quote }}
 AUTHORITY_URL: {{ include "edgeloop.authority.url" . | quote }}
+AUTHORITY_TOKEN_FILE: {{ with include "edgeloop.operator.access" . }}{{ printf "%s/operator.token" . | quote }}{{ else }}""{{ end }}
 CERTIFICATE_DAYS: {{ .Values.tls.generated.days | quote }}
 DATABASE_SECRET: {{ include "edgeloop.database.secret" . | quote }}
 DATABASE_KEY: {{ include "edgeloop.database.key" . }}
