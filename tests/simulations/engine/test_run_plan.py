@@ -9,6 +9,7 @@ from edgeloop import data
 from edgeloop.data import Partition, Pool
 from edgeloop.errors import ModelError
 from edgeloop.protocol import wire
+from edgeloop.runtime import plugins
 from simulations.engine import cohort_factory, run_cohort, run_plan
 from simulations.engine.flops import forward_flops
 from simulations.engine.run import simulate
@@ -149,6 +150,20 @@ def test_a_factory_that_was_used_goes_to_a_worker(settings: RunSettings) -> None
     assert there == clients
     assert set(there.__dict__) == {each.name for each in dataclasses.fields(clients)}
     assert len(content) < 2000  # no model, no sample, no function: names and numbers
+
+
+def test_import_paths_are_let_in_where_a_factory_goes(
+    settings: RunSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = {"metrics": "json:dumps", "optimizer": "mine:Own lr=1", "models": "cnn,mine:Net"}
+    training = RunSettings.model_validate({**settings.model_dump(), **named}).training()
+    content = pickle.dumps(training)
+    monkeypatch.setattr(plugins, "_BROUGHT", {})  # as in a process of its own
+    assert "mine:Net" not in plugins.MODELS.names()
+    assert pickle.loads(content) == training  # noqa: S301 - as multiprocessing does
+    assert "json:dumps" in plugins.METRICS.names()
+    assert "mine:Own" in plugins.OPTIMIZERS.names()
+    assert "mine:Net" in plugins.MODELS.names()
 
 
 def test_a_plan_knows_what_each_client_has(settings: RunSettings) -> None:
