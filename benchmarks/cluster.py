@@ -72,7 +72,7 @@ def measure(settings: dict[str, Any], rounds: int) -> list[dict[str, Any]]:
 
 def _measured(settings: RunSettings, rounds: int) -> dict[str, Any]:
     federation = settings.federation()
-    plan = run_plan.make_plan(settings, federation, settings.open_generator())
+    plan = run_plan.Plan(settings, federation, settings.open_generator())
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         run = BenchmarkRun(plan, federation, stack, folder)

@@ -129,11 +129,11 @@ def graphs(device: str, small: bool, source: str | None, left: float) -> Measure
             algorithm="fedproto", data=place, models="cnn", device=_known(device)
         )
         federation = settings.federation()
-        plan = run_plan.make_plan(settings, federation)
-        recipe = plan.algorithm.recipe
+        plan = run_plan.Plan(settings, federation)
+        recipe = plan.clients.algorithm.recipe
         assert recipe is not None  # noqa: S101 - FedProto has one
-        batches = stacking_benchmark.few_batches(plan, federation, "cnn", range(clients))
-        broadcast = plan.algorithm.start()[1]
+        batches = stacking_benchmark.few_batches(plan.clients, federation, "cnn", range(clients))
+        broadcast = plan.clients.algorithm.start()[1]
         found: Measures = {}
         for captured in (False, True):
             stack: VectorizedTrainer[Any, Any] = VectorizedTrainer(

@@ -62,8 +62,8 @@ class BenchmarkRun:
         folder: Path,
         stacked: Collection[str] = (),
     ) -> None:
-        algorithm = plan.load(plan.settings.open_generator())
-        title = algorithms.info(plan.settings.algorithm).title
+        algorithm = plan.clients.load(plan.generator)
+        title = algorithms.info(plan.clients.training.algorithm).title
         self.name = f"{title}, {plan.workers} worker{'s' if plan.workers > 1 else ''}"
         self.seconds: list[Seconds] = []
         self._crew = stack.enter_context(run_cohort.open_cohort(plan, federation, stacked))
@@ -117,9 +117,9 @@ def measure(base: RunSettings, count: int) -> tuple[list[float], int, list[Bench
     federation = base.federation()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        naive = Naive(run_plan.make_plan(base, federation), federation)
+        naive = Naive(run_plan.Plan(base, federation), federation)
         contestants = [
-            BenchmarkRun(run_plan.make_plan(settings, federation), federation, stack, folder)
+            BenchmarkRun(run_plan.Plan(settings, federation), federation, stack, folder)
             for settings in _settings(base)
         ]
         seconds: list[float] = []

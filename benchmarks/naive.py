@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgeloop import models
 from edgeloop.data import Federation
 from simulations.engine.run_plan import Plan
 
@@ -18,11 +17,9 @@ class Naive:
     """
 
     def __init__(self, plan: Plan, federation: Federation) -> None:
-        self._size = plan.settings.batch_size
-        self._models = [
-            models.build(each, plan.shape, plan.classes, plan.settings.width, plan.settings.seed)
-            for each in plan.models.values()
-        ]
+        clients = plan.clients
+        self._size = clients.training.batch_size
+        self._models = [clients.build_model(each) for each in clients.models.values()]
         self._data = [_tensors(federation, client) for client in range(len(federation))]
 
     def epoch(self) -> None:

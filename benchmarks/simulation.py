@@ -203,7 +203,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     torch.set_num_threads(1)
     settings = cell.settings()
     federation = settings.federation()
-    plan = run_plan.make_plan(settings, federation, settings.open_generator())
+    plan = run_plan.Plan(settings, federation, settings.open_generator())
     stacked = stacking_benchmark.stacked_architectures(stacking_benchmark.choose(plan, federation))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -31,16 +31,16 @@ class Work:
 
     def __init__(self, plan: run_plan.Plan, federation: Federation) -> None:
         self._plan = plan
-        self._compute: Compute = plan.settings.compute
-        self._architecture = next(iter(plan.models.values()))
+        self._compute: Compute = plan.clients.training.compute
+        self._architecture = next(iter(plan.clients.models.values()))
         self._shares = [federation.client(client) for client in range(len(federation))]
-        recipe = plan.load().recipe
+        recipe = plan.clients.load().recipe
         self._looks = bool(recipe and recipe.collect and recipe.collect_at != "during")
-        self._pairs = plan.hyperparameters().get("pair_batch", 0)
+        self._pairs = plan.clients.hyperparameters().get("pair_batch", 0)
 
     def operations(self) -> int:
         """Return a round's floating-point operations; of products and convolutions, as counted."""
-        size = self._plan.settings.batch_size
+        size = self._plan.clients.training.batch_size
         forward, step = self._counted(1, False), self._counted(size, True)
         pairs = self._counted(self._pairs, True) if self._pairs else 0
         steps = sum(len(share.train.labels) // size for share in self._shares)
@@ -55,7 +55,7 @@ class Work:
     def _once(self) -> float:
         model = self._model()
         device = torch.device(self._compute.device)
-        size = self._plan.settings.batch_size
+        size = self._plan.clients.training.batch_size
         total = 0.0
         for share in self._shares:
             parts = share.train, share.test
@@ -81,8 +81,9 @@ class Work:
         return loss
 
     def _model(self) -> SplitModel:
-        plan = self._plan
-        model = models.build(self._architecture, plan.shape, plan.classes, plan.settings.width)
+        clients = self._plan.clients
+        width = clients.training.width
+        model = models.build(self._architecture, clients.shape, clients.classes, width)
         return self._compute.place(model).to(self._compute.device)
 
     def _tensor(self, inputs: Any) -> Tensor:
@@ -91,7 +92,7 @@ class Work:
 
     def _counted(self, samples: int, learns: bool) -> int:
         model = self._model()
-        inputs = torch.zeros(samples, *self._plan.shape, device=self._compute.device)
+        inputs = torch.zeros(samples, *self._plan.clients.shape, device=self._compute.device)
         with FlopCounterMode(display=False) as counter:
             _, logits = model(inputs)
             if learns:

@@ -99,8 +99,8 @@ def run(source: Path, generator: Generator, seed: int) -> Ended:
         workers=1,
     )
     federation = wanted.federation()
-    plan = run_plan.make_plan(wanted, federation, generator)
-    algorithm, made = plan.load(generator), list[Pairs]()
+    plan = run_plan.Plan(wanted, federation, generator)
+    algorithm, made = plan.clients.load(generator), list[Pairs]()
     with run_cohort.open_cohort(plan, federation) as cohort:
         beginning = server_loop.initial_state(algorithm)
         _, reports = server_loop.run_rounds(

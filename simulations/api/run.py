@@ -17,7 +17,6 @@ import torch
 from edgeloop.errors import RunError
 from edgeloop.runtime import atomic_files
 from simulations.api import progress
-from simulations.engine.companion import planned_rounds
 from simulations.engine.execution import Watch
 from simulations.engine.run import simulate
 from simulations.report import simulated
@@ -208,7 +207,7 @@ def execute(
 def _watching(settings: RunSettings, shown: bool) -> Iterator[Watch]:
     """Show how far a run has come, and what runs beside it."""
     names = (settings.algorithm, *settings.beside)
-    ends = list(accumulate(planned_rounds(settings)))
+    ends = list(accumulate(settings.planned_rounds()))
     with progress.progress(", then ".join(names), ends[-1], shown=shown) as report:
 
         def watch(done: int, accuracy: float | None) -> None:

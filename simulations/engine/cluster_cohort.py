@@ -88,15 +88,15 @@ class ClusterCohort(Generic[B, U]):
         self, ray: Any, plan: Plan, federation: Federation, stacked: frozenset[str]
     ) -> None:
         self._ray, self._versions = ray, count(1)
-        self.workers = worker_count(ray, plan, len(plan.models))
+        self.workers = worker_count(ray, plan.placement, len(plan.clients.models))
         self._groups = self._make_groups(plan, federation)
         self._history: list[_Call] = []  # since the base
         self._base: Path | None = None
         self._hits: dict[str, bytes] = {}
-        self._team = Team(ray, plan, stacked, self.workers)
+        self._team = Team(ray, plan.clients, stacked, self.workers)
 
     def _make_groups(self, plan: Plan, federation: Federation) -> list[_Group]:
-        numbers = {name: number for number, name in enumerate(plan.models)}
+        numbers = {name: number for number, name in enumerate(plan.clients.models)}
         hands = assign_clients(plan.costs, max(self.workers, -(-len(numbers) // GROUP)))
         groups = []
         for number, names in enumerate(hands):

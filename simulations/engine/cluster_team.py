@@ -5,26 +5,27 @@ from typing import Any
 
 from edgeloop.errors import ConfigError, UnavailableError
 from simulations.engine import run_config
+from simulations.engine.client_factory import ClientFactory
 from simulations.engine.cluster import PATIENCE_SECONDS, RETRIES
 from simulations.engine.cluster_worker import ClusterWorker
-from simulations.engine.run_plan import Plan
+from simulations.settings.parts import Placement
 
 log = logging.getLogger(__name__)
 
 
-def worker_count(ray: Any, plan: Plan, most: int) -> int:
+def worker_count(ray: Any, placement: Placement, most: int) -> int:
     """Return how many workers a run has on a cluster: one a core, or a GPU, unless it says.
 
     Args:
         ray: the module, joined to the cluster.
-        plan: of the run.
+        placement: of the run.
         most: that have something to do.
 
     Raises:
         ConfigError: if the cluster has fewer than are asked for, or none.
     """
-    kind, name = ("GPU", "GPUs") if plan.settings.device == "cuda" else ("CPU", "cores")
-    there, wanted = int(ray.cluster_resources().get(kind, 0)), plan.settings.workers
+    kind, name = ("GPU", "GPUs") if placement.device == "cuda" else ("CPU", "cores")
+    there, wanted = int(ray.cluster_resources().get(kind, 0)), placement.workers
     if there < (1 if wanted == "auto" else min(wanted, most)):
         needs = "needs one at least" if wanted == "auto" else f"{wanted} workers are asked for"
         remedy = "add machines to the cluster, or ask for fewer --workers"
@@ -37,7 +38,7 @@ class Team:
 
     Args:
         ray: the module, joined to the cluster.
-        plan: of the run.
+        clients: makes the run's clients.
         stacked: the architectures whose clients train together.
         workers: how many.
 
@@ -46,10 +47,12 @@ class Team:
         starting: those that are not there yet, by the reference that tells.
     """
 
-    def __init__(self, ray: Any, plan: Plan, stacked: frozenset[str], workers: int) -> None:
+    def __init__(
+        self, ray: Any, clients: ClientFactory, stacked: frozenset[str], workers: int
+    ) -> None:
         self._ray = ray
-        self._arguments = ray.put(plan), stacked
-        needs = {"num_cpus": 1, "num_gpus": int(plan.settings.device == "cuda")}
+        self._arguments = ray.put(clients), stacked
+        needs = {"num_cpus": 1, "num_gpus": int(clients.training.compute.device == "cuda")}
         self._kind = ray.remote(ClusterWorker).options(**needs, scheduling_strategy="SPREAD")
         self._all: list[Any] = []
         self._failed = 0

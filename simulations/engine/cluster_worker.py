@@ -17,8 +17,8 @@ from edgeloop.data import ClientData, Federation
 from edgeloop.data.samples import Shard
 from edgeloop.training.compute import enough_memory
 from simulations.engine import run_config
+from simulations.engine.client_factory import ClientFactory
 from simulations.engine.cohort_factory import CohortFactory
-from simulations.engine.run_plan import Plan
 
 States = Mapping[str, Mapping[str, npt.NDArray[Any]]]
 """Of each client all that it keeps between rounds, see `ClientProtocol.weights`."""
@@ -82,13 +82,13 @@ class ClusterWorker:
     """Computes one group at a time, on one thread.
 
     Args:
-        plan: of the run.
+        clients: makes the run's clients.
         stacked: the architectures whose clients train together.
     """
 
-    def __init__(self, plan: Plan, stacked: frozenset[str] = frozenset()) -> None:
+    def __init__(self, clients: ClientFactory, stacked: frozenset[str] = frozenset()) -> None:
         torch.set_num_threads(1)
-        self._plan, self._stacked = plan, stacked
+        self._clients, self._stacked = clients, stacked
         self._kept: OrderedDict[int, tuple[int, LocalCohort[Any, Any]]] = OrderedDict()
 
     def versions(self) -> dict[str, str]:
@@ -110,7 +110,7 @@ class ClusterWorker:
         Returns:
             what it returned, and the clients' states after it.
         """
-        with enough_memory(self._plan.settings.device):
+        with enough_memory(self._clients.training.compute.device):
             cohort = self._cohort(turn, data, states)
             values = getattr(cohort, what)(*arguments)
             outcome, after = Outcome(values, cohort.hits()), cohort.map_clients(_weights)
@@ -125,7 +125,7 @@ class ClusterWorker:
         version, kept = self._kept.pop(turn.group, (None, None))  # a call that fails leaves none
         if kept is not None and version == turn.before:
             return kept
-        made = CohortFactory(self._plan, data, self._stacked)(turn.names)
+        made = CohortFactory(self._clients, data, self._stacked)(turn.names)
         if states is not None:
             made.map_clients(lambda name, client: client.restore(states[name]))
         return made

@@ -12,7 +12,7 @@ from edgeloop.cohorts.stacked import StackedCohort
 from edgeloop.data import ClientData, Federation
 from edgeloop.data.samples import Shard
 from edgeloop.training.compute import usable_device
-from simulations.engine.run_plan import Plan
+from simulations.engine.client_factory import ClientFactory
 
 
 class ClientDataSource(Protocol):
@@ -28,28 +28,28 @@ class CohortFactory:
     """Makes the cohort of the named clients; picklable, so that a worker can make its own.
 
     Attributes:
-        plan: of the run.
-        data: the clients' data.
+        clients: makes the clients.
+        data: theirs.
         stacked: the architectures whose clients train together.
     """
 
-    plan: Plan
+    clients: ClientFactory
     data: ClientDataSource
     stacked: frozenset[str] = frozenset()
 
     def __call__(self, names: Sequence[str]) -> LocalCohort[Any, Any]:
         """Read the named clients' data and build their models."""
-        plan = self.plan
-        numbers = {name: number for number, name in enumerate(plan.models)}
+        models, training = self.clients.models, self.clients.training
+        numbers = {name: number for number, name in enumerate(models)}
         clients = {
-            name: plan.make_client(name, plan.models[name], self.data.client(numbers[name]))
+            name: self.clients.make_client(name, models[name], self.data.client(numbers[name]))
             for name in names
         }
-        recipe = plan.algorithm.recipe
-        kinds = {name: kind for name, kind in plan.models.items() if kind in self.stacked}
+        recipe = self.clients.algorithm.recipe
+        kinds = {name: kind for name, kind in models.items() if kind in self.stacked}
         if recipe is None or not kinds:
-            return LocalCohort(clients, absent_stay=plan.settings.replay is not None)
-        return StackedCohort(clients, recipe, kinds, usable_device(plan.settings.device))
+            return LocalCohort(clients, absent_stay=training.absent_stay)
+        return StackedCohort(clients, recipe, kinds, usable_device(training.compute.device))
 
 
 @dataclass(frozen=True)

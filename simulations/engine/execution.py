@@ -71,8 +71,8 @@ class Execution:
             if isinstance(self._participation, Recorded)
             else None
         )
-        batch = 1 if plan.base is not None else plan.settings.batch_size  # of statistics: none
-        self.journal = Journal(folder, plan.models, self._participation, len(self.rows), batch)
+        done, least = len(self.rows), plan.clients.least_samples
+        self.journal = Journal(folder, plan.clients.models, self._participation, done, least)
         self.stacking = stacking_benchmark.load_or_choose(folder, plan, federation)
         self._distant: list[int] = []  # uploads out of the rule's reach, of rounds that had any
 
@@ -83,7 +83,7 @@ class Execution:
             on_row: called with each row, as soon as it is written.
             watch: called after each round.
         """
-        saved, settings = self._saved, self._plan.settings
+        saved, course = self._saved, self._plan.course
         together = stacking_benchmark.stacked_architectures(self.stacking)
         with run_cohort.open_cohort(self._plan, self._federation, together) as cohort:
             recorder = self._recorder(on_row, cohort)
@@ -93,25 +93,26 @@ class Execution:
             run_state, reports = server_loop.run_rounds(
                 algorithm=server_algorithm(self._plan, recorder.algorithm),
                 cohort=cohort,
-                rounds=settings.rounds,
+                rounds=course.rounds,
                 run_state=saved.run_state,
                 on_round_end=self._on_round_end(recorder, cohort, watch),
-                should_stop=lambda: measurements.has_stalled(recorder.rows, settings.patience),
+                should_stop=lambda: measurements.has_stalled(recorder.rows, course.patience),
                 participation=self._participation,
-                rule=settings.rule,
+                rule=course.rule,
                 delayed=self._delayed,
             )
             measured = self._measured(cohort, reports)
-            watch(settings.rounds, recorder.finished(reports, measured).accuracy)
+            watch(course.rounds, recorder.finished(reports, measured).accuracy)
             self.journal.write(cohort.hits())
-            mixed = mixing.mixing_summary(self._plan, cohort, run_state.broadcast, run_state.rounds)
+            clients, done = self._plan.clients, run_state.rounds
+            mixed = mixing.mixing_summary(clients, cohort, run_state.broadcast, done)
         return Ended(reports, run_state.broadcast, mixed)
 
     def _measured(
         self, cohort: run_cohort.SimulatedCohort, reports: Mapping[str, Report]
     ) -> Mapping[str, float]:
         """Return the means of the further metrics of the last evaluation, if there are any."""
-        if not self._plan.settings.metrics:
+        if not self._plan.clients.training.metrics:
             return {}
         told = cohort.map_clients(_told)
         return measurements.mean_metrics(reports, {name: told[name] for name in reports})
@@ -136,7 +137,7 @@ class Execution:
         self, recorder: Recorder, cohort: run_cohort.SimulatedCohort, watch: Watch
     ) -> Callable[[RoundResult[Any, Any, Any]], None]:
         """Return what is done at the end of each round; a checkpoint, if one is due."""
-        pace, policy, settings = CheckpointSchedule(), self._participation, self._plan.settings
+        pace, policy, course = CheckpointSchedule(), self._participation, self._plan.course
 
         def save(closed: RoundResult[Any, Any, Any]) -> None:
             self.journal.sync()
@@ -150,10 +151,10 @@ class Execution:
             recorder.train_loss = _train_loss(cohort, closed)
             row = recorder.closed(closed, measures, self._measured(cohort, reports))
             concerns.log_new_warnings(self._algorithm, recorder.rows)
-            if settings.history:
+            if course.history:
                 round_history.write_round(self._folder / HISTORY, closed)
             watch(closed.run_state.rounds, row.accuracy)
-            last = settings.keep and closed.run_state.rounds == settings.rounds
+            last = course.keep and closed.run_state.rounds == course.rounds
             if last or pace.due():
                 pace.run(lambda: save(closed))
 
@@ -162,7 +163,7 @@ class Execution:
     def final_warnings(self) -> list[str]:
         """Return what is not as wanted in a run that has ended; log what its clients have met."""
         diverged = concerns.client_warnings(clients_table.read(self._folder))
-        distant = concerns.rule_warnings(self._plan.settings.rule, self._distant)
+        distant = concerns.rule_warnings(self._plan.course.rule, self._distant)
         concerns.log_all([*diverged, *distant])
         return [*diverged, *distant, *concerns.round_warnings(self._algorithm, self.rows)]
 
@@ -193,11 +194,11 @@ def server_algorithm(plan: Plan, algorithm: Algorithm[Any, Any, Any]) -> Algorit
     Raises:
         ConfigError: if it needs single uploads, or cryptography is not installed.
     """
-    if not plan.settings.secure:
+    if not plan.course.secure:
         return algorithm
     try:
         from edgeloop.secure.server import summed
     except ImportError as error:
         problem = "needs cryptography, which is not installed"
         raise ConfigError("secure", problem, "pip install 'edgeloop[cloud]'") from error
-    return summed(algorithm, plan.settings.algorithm)
+    return summed(algorithm, plan.clients.training.algorithm)

@@ -12,7 +12,7 @@ from edgeloop.client import Report
 from edgeloop.data import Federation
 from edgeloop.data.views import select_clients
 from edgeloop.errors import ConfigError
-from simulations.engine.run_plan import Plan, default_group
+from simulations.engine.client_factory import ClientFactory
 from simulations.results.measurements import accuracy
 
 
@@ -45,7 +45,9 @@ def split_late_clients(everyone: Federation, late: int) -> LateSplit:
     return LateSplit(early, select_clients(everyone, range(count - late, count)))
 
 
-def evaluate_late_clients(plan: Plan, divided: LateSplit, broadcast: Any) -> dict[str, Any]:
+def evaluate_late_clients(
+    factory: ClientFactory, divided: LateSplit, broadcast: Any
+) -> dict[str, Any]:
     """Return how the new clients do with the last broadcast, before and after fine-tuning.
 
     Each starts from the first weights of its architecture, takes the broadcast over, is evaluated,
@@ -53,9 +55,9 @@ def evaluate_late_clients(plan: Plan, divided: LateSplit, broadcast: Any) -> dic
     """
     if divided.late is None:
         return {}
-    epochs = plan.settings.fine_tuning_epochs
-    tunes = algorithms.supported_options(plan.settings.algorithm, local_epochs=epochs)
-    tuned = replace(plan, options={**plan.options, **tunes})
+    epochs = factory.training.fine_tuning_epochs
+    tunes = algorithms.supported_options(factory.training.algorithm, local_epochs=epochs)
+    tuned = replace(factory, options={**factory.options, **tunes})
     pairs = [
         _make_client(tuned, divided, client).join(broadcast) for client in range(len(divided.late))
     ]
@@ -65,11 +67,11 @@ def evaluate_late_clients(plan: Plan, divided: LateSplit, broadcast: Any) -> dic
     return {"new_clients": {**found, "by_client": clients}}
 
 
-def _make_client(plan: Plan, divided: LateSplit, client: int) -> Any:
+def _make_client(factory: ClientFactory, divided: LateSplit, client: int) -> Any:
     assert divided.late is not None  # noqa: S101 - who calls this has new clients
-    group = plan.settings.models or default_group(plan.shape)
-    architecture = models.client_architectures(group, len(divided.early) + client + 1)[-1]
-    return plan.make_client(f"new-{client:02}", architecture, divided.late.client(client))
+    group, number = factory.training.models, len(divided.early) + client
+    architecture = models.client_architectures(group, number + 1)[-1]
+    return factory.make_client(f"new-{client:02}", architecture, divided.late.client(client))
 
 
 def _as_summary(

@@ -12,8 +12,8 @@ from edgeloop.algorithm import Algorithm
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.mixing import experts
 from edgeloop.models.split import SplitModel
+from simulations.engine.client_factory import ClientFactory
 from simulations.engine.run_cohort import SimulatedCohort
-from simulations.engine.run_plan import Plan
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +26,12 @@ class ClientMixing:
     """Mixes a client where it lives; picklable, so that a worker can.
 
     Attributes:
-        plan: of the run.
+        clients: makes the run's clients.
         broadcast: the last one.
         rounds: of training, that the run had.
     """
 
-    plan: Plan
+    clients: ClientFactory
     broadcast: Any
     rounds: int
 
@@ -39,31 +39,31 @@ class ClientMixing:
         """Return what a client ends with; see `mixture.MixedModel.as_summary`."""
         if isinstance(half, StatisticsClient):
             return self._with_statistics(name, half)
-        settings = self.plan.settings
+        training = self.clients.training
         first = partial(self._first_model, name)
-        how = mixture.MixingPlan(settings.mix, self.rounds, self._alone, first, settings.seed)
+        how = mixture.MixingPlan(training.mix, self.rounds, self._alone, first, training.seed)
         found = mixture.train_mixture(how, half, self.broadcast)
         return {**found.as_summary(self.broadcast), HITS: _hits(found, self.broadcast)}
 
     @cached_property
     def _alone(self) -> Algorithm[Any, Any, Any]:
         """The algorithm of who trains alone, built once for all clients of a process."""
-        return mixture.local_algorithm(self.plan.settings.algorithm, **self.plan.options)
+        return mixture.local_algorithm(self.clients.training.algorithm, **self.clients.options)
 
     def _first_model(self, name: str) -> SplitModel:
-        return self.plan.build_model(self.plan.models[name])
+        return self.clients.build_model(self.clients.models[name])
 
     def _with_statistics(self, name: str, half: StatisticsClient) -> dict[str, Any]:
         """Return what a client with class statistics ends with, and trains for that if asked."""
         if not half.config.network:
             return half.mixing_metrics(self.broadcast)
-        settings = self.plan.settings
+        training = self.clients.training
         how = expert.Plan(
             first=partial(self._first_model, name),
-            width=settings.width,
-            batch_size=settings.batch_size,
-            shuffle=settings.shuffle,
-            compute=settings.compute,
+            width=training.width,
+            batch_size=training.batch_size,
+            shuffle=training.shuffle,
+            compute=training.compute,
         )
         return expert.trained(how, half, self.broadcast).as_summary(self.broadcast)
 
@@ -76,27 +76,28 @@ def _hits(found: mixture.MixedModel, broadcast: Any) -> str:
 
 
 def mixing_summary(
-    plan: Plan, cohort: SimulatedCohort, broadcast: Any, rounds: int
+    factory: ClientFactory, cohort: SimulatedCohort, broadcast: Any, rounds: int
 ) -> dict[str, Any]:
     """Return the summary's `mix`; nothing where nothing is to be mixed.
 
     Args:
-        plan: of the run.
-        cohort: its clients, after their last evaluation; what they are does not change.
+        factory: that made the run's clients.
+        cohort: the clients, after their last evaluation; what they are does not change.
         broadcast: the last one.
         rounds: of training, that the run had.
     """
-    weighs = algorithms.info(plan.settings.algorithm).base  # whose clients mix whatever is asked
-    how = "auto" if weighs else plan.settings.mix
+    algorithm = factory.training.algorithm
+    weighs = algorithms.info(algorithm).base  # whose clients mix whatever is asked
+    how = "auto" if weighs else factory.training.mix
     if how == "never":
         return {}
-    if not weighs and not mixture.can_mix(plan.settings.algorithm):
+    if not weighs and not mixture.can_mix(algorithm):
         log.info("nothing to mix: clients train alone")
         return {}
-    if weighs and plan.settings.mix == "half":
+    if weighs and factory.training.mix == "half":
         text = "%s has a mixture of its own, by a weight that each client chooses, not of halves"
-        log.warning(text, plan.settings.algorithm)
+        log.warning(text, algorithm)
     if not weighs:
         log.info("mixing every client's network with one trained alone")
-    clients = cohort.map_clients(ClientMixing(plan, broadcast, rounds))
+    clients = cohort.map_clients(ClientMixing(factory, broadcast, rounds))
     return {"mix": experts.summarize(how, clients)}

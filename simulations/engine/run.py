@@ -9,8 +9,9 @@ from edgeloop.data import Federation
 from edgeloop.errors import EdgeloopError
 from edgeloop.runtime import atomic_files
 from edgeloop.training.compute import enough_memory
-from simulations.engine import checkpoint, companion, extension, late_clients, run_config, run_plan
+from simulations.engine import checkpoint, companion, extension, late_clients, run_config
 from simulations.engine.execution import Execution, Watch, server_algorithm
+from simulations.engine.run_plan import Plan
 from simulations.results import concerns, measurements
 from simulations.results.folder import BESIDE, PARTITION, SUMMARY, claim
 from simulations.results.measurements import Row
@@ -44,15 +45,14 @@ def simulate(
         InputError: if the settings, the data or the folder are wrong, or memory runs out.
     """
     with enough_memory(settings.device):
-        planned = companion.planned_rounds(settings)
+        planned = settings.planned_rounds()
         more = bool(settings.beside) and bool(companion.missing_parts(settings, folder))
         summary = _simulate(settings, folder, watch, sinks, again=again or more)
-        for place, name in enumerate(settings.beside, start=1):
+        companions = settings.companions(rounds=len(summary["accuracy_by_round"]) - 1)
+        for place, its in enumerate(companions, start=1):
+            name = its.algorithm
             if name in summary.get(BESIDE, {}):
                 continue  # it was compared before
-            its = companion.companion_settings(
-                settings, name, len(summary["accuracy_by_round"]) - 1
-            )
             counted = _counted(watch, sum(planned[:place]), its.rounds, planned[place])
             _simulate(its, companion.companion_folder(folder, name), counted, (), again=True)
             summary = companion.add_comparison(folder, name)
@@ -73,25 +73,25 @@ def _simulate(
     divided = late_clients.split_late_clients(everyone, settings.new_clients)
     generator = settings.open_generator()
     base = settings.open_base(divided.early.shape, divided.early.classes)
-    plan = run_plan.make_plan(settings, divided.early, generator, base)
-    server_algorithm(plan, plan.algorithm)  # or an error, before anything is written
+    plan = Plan(settings, divided.early, generator, base)
+    server_algorithm(plan, plan.clients.algorithm)  # or an error, before anything is written
     config = run_config.config(plan, everyone)
-    batch_size = 1 if base is not None else settings.batch_size  # statistics have no batches
-    found = concerns.data_warnings(divided.early, batch_size)
+    found = concerns.data_warnings(divided.early, plan.clients.least_samples)
     _check_beside(settings, divided.early)
     extension.extend(folder, plan, config)
     if claim(folder, config, again):
         return companion.summary(folder)
     concerns.log_all(found)
-    atomic_files.write(folder / PARTITION, measurements.partition_file(divided.early, plan.models))
+    shares = measurements.partition_file(divided.early, plan.clients.models)
+    atomic_files.write(folder / PARTITION, shares)
     worked = measurements.processor_seconds()
-    execution = Execution(plan, plan.load(generator), divided.early, folder)
+    execution = Execution(plan, plan.clients.load(plan.generator), divided.early, folder)
     with open_guarded(sinks, folder, config, execution.rows) as sink:
         ended = execution.run(sink.row, watch)
         warnings = [*found, *execution.final_warnings()]
         summary = {
             **measurements.summary(config, execution.rows, ended.reports, ended.broadcast),
-            **late_clients.evaluate_late_clients(plan, divided, ended.broadcast),
+            **late_clients.evaluate_late_clients(plan.clients, divided, ended.broadcast),
             **ended.mixed,
             **({} if plan.schedule is None else {"virtual_time_by_round": plan.schedule.ends}),
             "cohort": execution.stacking,
@@ -99,7 +99,7 @@ def _simulate(
         }
         summary["seconds"]["processor"] = measurements.processor_seconds() - worked
         _write(folder, summary, execution.rows, ended.broadcast)
-        if not settings.keep:
+        if not plan.course.keep:
             execution.journal.remove()
         sink.end(summary)
     return summary
@@ -111,13 +111,12 @@ def _check_beside(settings: RunSettings, federation: Federation) -> None:
     Raises:
         InputError: as `simulate`, naming the algorithm.
     """
-    for name in settings.beside:
+    for its in settings.companions(settings.rounds):
         try:
-            its = companion.companion_settings(settings, name, settings.rounds)
             its.check()
-            run_plan.make_plan(its, federation, its.open_generator())
+            Plan(its, federation, its.open_generator())
         except EdgeloopError as error:
-            raise error.within(f"beside {name}") from error
+            raise error.within(f"beside {its.algorithm}") from error
 
 
 def _write(folder: Path, summary: Mapping[str, Any], rows: Sequence[Row], broadcast: Any) -> None:

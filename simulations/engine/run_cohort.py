@@ -50,16 +50,16 @@ def open_cohort(
 def _make_cohort(
     stack: ExitStack, plan: Plan, federation: Federation, stacked: frozenset[str]
 ) -> SimulatedCohort:
-    if plan.settings.cluster is not None:
-        wanted = plan.settings.workers
-        count = None if wanted == "auto" else wanted
-        ray = stack.enter_context(join_cluster(plan.settings.cluster, count, STORE_BYTES))
+    clients, placement = plan.clients, plan.placement
+    if placement.cluster is not None:
+        count = None if placement.workers == "auto" else placement.workers
+        ray = stack.enter_context(join_cluster(placement.cluster, count, STORE_BYTES))
         return ClusterCohort(ray, plan, federation, stacked)
     if plan.workers == 1:
-        return CohortFactory(plan, federation, stacked)(list(plan.models))
+        return CohortFactory(clients, federation, stacked)(list(clients.models))
     if isinstance(federation, FolderFederation):
-        factory = CohortFactory(plan, federation, stacked)
+        factory = CohortFactory(clients, federation, stacked)
         return WorkerCohort(factory, plan.costs, plan.workers)
     with tempfile.TemporaryDirectory(prefix="edgeloop-") as folder:
-        factory = CohortFactory(plan, NpzStore.write(federation, Path(folder)), stacked)
+        factory = CohortFactory(clients, NpzStore.write(federation, Path(folder)), stacked)
         return WorkerCohort(factory, plan.costs, plan.workers)

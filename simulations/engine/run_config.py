@@ -14,25 +14,12 @@ from simulations.settings import RunSettings
 
 def config(plan: Plan, federation: Federation) -> dict[str, Any]:
     """Return all that decides a run's results, and where it ran."""
-    asked = plan.settings.model_dump(mode="json")
-    if asked["mix"] == "never":
-        del asked["mix"]  # as before there was any
-    if not asked["keep"]:
-        del asked["keep"]
-    if asked["buffer"] is None:
-        del asked["buffer"], asked["max_staleness"]
-    if asked["replay"] is None:
-        del asked["replay"]
-    if not asked["secure"]:
-        del asked["secure"]
-    if asked["cluster"] is None:
-        del asked["cluster"]
     return {
-        **asked,
-        "clients": len(plan.models),
-        "hyperparameters": plan.hyperparameters(),
+        **plan.asked,
+        "clients": len(plan.clients.models),
+        "hyperparameters": plan.clients.hyperparameters(),
         "partition_fingerprint": federation.fingerprint(),
-        "models_by_client": dict(plan.models),
+        "models_by_client": dict(plan.clients.models),
         "versions": versions(),
     }
 

@@ -1,25 +1,19 @@
 """What the settings of a run come to once its data is known: who takes part, and with what."""
 
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 from edgeloop import algorithms, models
-from edgeloop.algorithm import Algorithm
 from edgeloop.bases.running import Base
-from edgeloop.client import Client
-from edgeloop.data import ClientData, Federation
+from edgeloop.data import Federation
 from edgeloop.generator import Generator
-from edgeloop.models.split import SplitModel
 from edgeloop.participation import Participation, ParticipationPolicy, durations
 from edgeloop.privacy import accounting, dp_sgd
 from edgeloop.protocol.task import WIDTH
-from edgeloop.training import metrics
 from simulations.engine import replay, semi_asynchronous
+from simulations.engine.client_factory import ClientFactory
 from simulations.engine.flops import forward_flops
 from simulations.engine.privacy_spending import SimulatedBudget
 from simulations.engine.semi_asynchronous import Schedule
@@ -32,103 +26,84 @@ Fitted to HtFE-sen-2 on one core: 0.55 and 0.40 ms a sample for 2.5 and 0.7 mill
 """
 
 
-@dataclass(frozen=True)
 class Plan:
-    """A run whose data is known: what its settings come to, found once; picklable.
+    """A run whose data is known: the parts that its settings come to, each found once.
+
+    Every client has its name and its architecture, and the run is bound to its generator or base.
+    Nobody else opens the settings: what goes on from here are the parts.
+
+    Args:
+        settings: of the run.
+        federation: its data.
+        generator: its generator, if it needs one.
+        base: its base, if its clients compute on one.
 
     Attributes:
-        settings: what was asked for.
-        shape: of one input, channels first.
-        classes: C.
-        models: each client's architecture by the client's name; the names in number order.
+        clients: makes the clients.
+        generator: that the algorithm's server part asks; None without.
         sizes: each client's numbers of training and test samples, by its name.
-        options: the fields of the algorithm's Config that the run decides.
-        base: that clients compute their features with; None where they train networks.
+        attendance: who takes part in which round.
+        course: how the rounds go on.
+        placement: where the clients compute.
+        asked: the settings, as the run's folder keeps them.
+
+    Raises:
+        ConfigError: if the algorithm needs clients that are alike, and they are not.
+        ModelError: if an architecture does not exist or does not fit the data.
     """
 
-    settings: RunSettings
-    shape: tuple[int, ...]
-    classes: int
-    models: Mapping[str, str]
-    sizes: Mapping[str, tuple[int, int]]
-    options: Mapping[str, Any]
-    base: Base | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out what is found again where the plan goes: functions have no pickle."""
-        names = {each.name for each in dataclasses.fields(self)}
-        return {name: value for name, value in self.__dict__.items() if name in names}
-
-    @cached_property
-    def algorithm(self) -> Algorithm[Any, Any, Any]:
-        """The algorithm as its clients have it, built once a process.
-
-        Raises:
-            ConfigError: naming a hyperparameter that does not exist or is out of range.
-        """
-        return algorithms.load(self.settings.algorithm, None, **self.options)
-
-    def build_model(self, architecture: str) -> SplitModel:
-        """Return a model with its first weights; those of one architecture are all the same.
-
-        Source: HtFLlib, whose clients start alike.
-        """
-        settings = self.settings
-        return models.build(architecture, self.shape, self.classes, settings.width, settings.seed)
-
-    def make_client(self, name: str, architecture: str, data: ClientData) -> Any:
-        """Return a client of the run's algorithm.
-
-        Args:
-            name: of the client.
-            architecture: of its model, if it trains one.
-            data: its samples.
-        """
-        if self.algorithm.make_client is not None:
-            return self.algorithm.make_client(name, self.base, data)
-        settings = self.settings
-        client = Client(
-            name,
-            self.algorithm,
-            self.build_model(architecture),
-            data,
-            batch_size=settings.batch_size,
-            seed=settings.seed,
-            shuffle=settings.shuffle,
-            compute=settings.compute,
-            secret=settings.secret,
-            descents=settings.descents,
+    def __init__(
+        self,
+        settings: RunSettings,
+        federation: Federation,
+        generator: Generator | None = None,
+        base: Base | None = None,
+    ) -> None:
+        training, shape, classes = settings.training(), federation.shape, federation.classes
+        group = training.models or default_group(shape)
+        architectures = models.client_architectures(group, len(federation))
+        width = _width(training.width, shape, classes, architectures)
+        for architecture in dict.fromkeys(architectures):
+            models.feature_width(architecture, shape, width, classes)
+        first = models.auxiliary(training.models or None, architectures[0])
+        options = {
+            **settings.algorithm_options(classes, shape, first, width),
+            **algorithms.generator_options(training.algorithm, generator),
+            **algorithms.base_options(training.algorithm, base),
+        }
+        algorithms.check_same_architecture(training.algorithm, architectures, **options)
+        names = client_names(federation)
+        self.clients = ClientFactory(
+            training=replace(training, models=group, width=width),
+            options=options,
+            models=dict(zip(names, architectures, strict=True)),
+            shape=shape,
+            classes=classes,
+            base=base,
         )
-        client.metrics = {each: metrics.find(each) for each in settings.metrics}
-        return client
-
-    def load(self, generator: Generator | None = None) -> Algorithm[Any, Any, Any]:
-        """Return the algorithm; its server's part with the generator, where it needs one.
-
-        Raises:
-            ConfigError: as `algorithm`.
-            GeneratorError: if the generator is not the one that the run is bound to.
-        """
-        if generator is None:
-            return self.algorithm
-        return algorithms.load(self.settings.algorithm, generator, **self.options)
-
-    def hyperparameters(self) -> dict[str, Any]:
-        """Return every hyperparameter by name, the variant and the options applied."""
-        return dataclasses.asdict(algorithms.config(self.settings.algorithm, **self.options))
+        if training.secret is not None:
+            _check_private(self.clients)
+        self.generator = generator
+        self.sizes = dict(zip(names, federation.sizes(), strict=True))
+        self.attendance, self.course = settings.attendance(), settings.course()
+        self.placement = settings.placement()
+        self.asked = {**settings.record(), "width": width}
 
     @cached_property
     def costs(self) -> Mapping[str, float]:
         """What a round takes each client: training samples times what one costs its model."""
-        flops = {each: self._flops(each) + STEP_FLOPS for each in set(self.models.values())}
+        architectures = self.clients.models
+        flops = {each: self._flops(each) + STEP_FLOPS for each in set(architectures.values())}
         return {
             name: float(self.sizes[name][0] * flops[architecture])
-            for name, architecture in self.models.items()
+            for name, architecture in architectures.items()
         }
 
     def _flops(self, architecture: str) -> int:
-        model = models.build(architecture, self.shape, self.classes, self.settings.width)
-        return forward_flops(model, self.shape)
+        clients = self.clients
+        width = clients.training.width
+        model = models.build(architecture, clients.shape, clients.classes, width)
+        return forward_flops(model, clients.shape)
 
     def participation(self) -> ParticipationPolicy | None:
         """Return who takes part in which round; None for everybody in all of them.
@@ -136,40 +111,37 @@ class Plan:
         Raises:
             ConfigError: if the record that is to be replayed is of other clients or fewer rounds.
         """
-        settings = self.settings
-        if settings.replay is not None:
-            return replay.policy(Path(settings.replay), settings.rounds, self.models)
+        asked = self.attendance
+        if asked.replay is not None:
+            return replay.policy(asked.replay, asked.rounds, self.clients.models)
         if self.schedule is not None:
             return self.schedule.policy
-        if settings.join_ratio == 1 and not settings.drop_rate and settings.deadline is None:
+        if asked.join_ratio == 1 and not asked.drop_rate and asked.deadline is None:
             return None
-        times: Mapping[str, float] = {}
-        if settings.deadline is not None:
-            times = durations(self.costs, settings.slow_rate, settings.slow_factor, settings.seed)
         return Participation(
-            names=tuple(self.models),
-            join_ratio=settings.join_ratio,
-            varying=settings.random_join_ratio,
-            drop_rate=settings.drop_rate,
-            deadline=settings.deadline,
-            durations=times,
-            seed=settings.seed,
-            full_rounds=self.algorithm.full_rounds,
+            names=tuple(self.clients.models),
+            join_ratio=asked.join_ratio,
+            varying=asked.varying,
+            drop_rate=asked.drop_rate,
+            deadline=asked.deadline,
+            durations={} if asked.deadline is None else self._durations(),
+            seed=asked.seed,
+            full_rounds=self.clients.algorithm.full_rounds,
         )
 
     @cached_property
     def schedule(self) -> Schedule | None:
         """Who takes part in which semi-asynchronous round, and when it ends; None without them."""
-        settings = self.settings
-        if settings.buffer is None:
+        asked = self.attendance
+        if asked.buffer is None:
             return None
         return semi_asynchronous.schedule(
-            durations(self.costs, settings.slow_rate, settings.slow_factor, settings.seed),
-            settings.rounds,
-            settings.buffer,
-            settings.max_staleness,
-            settings.rule,
+            self._durations(), asked.rounds, asked.buffer, asked.max_staleness, asked.rule
         )
+
+    def _durations(self) -> Mapping[str, float]:
+        asked = self.attendance
+        return durations(self.costs, asked.slow_rate, asked.slow_factor, asked.seed)
 
     def spending(self, others: ParticipationPolicy | None) -> SimulatedBudget | None:
         """Return what clients spend of their privacy; None for a run without.
@@ -177,14 +149,15 @@ class Plan:
         Raises:
             ConfigError: if opacus is not installed.
         """
-        privacy, recipe = self.settings.privacy, self.algorithm.recipe
-        if privacy is None or recipe is None:
+        training, recipe = self.clients.training, self.clients.algorithm.recipe
+        if training.secret is None or recipe is None:
             return None
+        privacy = training.secret.privacy
         costs = {
             name: accounting.round_cost(
                 privacy,
                 samples=train,
-                batch_size=self.settings.batch_size,
+                batch_size=training.batch_size,
                 epochs=recipe.epochs,
                 prototypes=recipe.collect is not None,
             )
@@ -195,77 +168,35 @@ class Plan:
     @property
     def workers(self) -> int:
         """How many processes the clients train in."""
-        wanted = self.settings.workers
-        if self.settings.device == "cuda":
+        wanted = self.placement.workers
+        if self.placement.device == "cuda":
             return 1
-        return min(os.cpu_count() or 1 if wanted == "auto" else wanted, len(self.models))
+        return min(os.cpu_count() or 1 if wanted == "auto" else wanted, len(self.clients.models))
 
 
-def make_plan(
-    settings: RunSettings,
-    federation: Federation,
-    generator: Generator | None = None,
-    base: Base | None = None,
-) -> Plan:
-    """Give every client its name and its architecture; bind the run to its generator or base.
-
-    Raises:
-        ConfigError: if the algorithm needs clients that are alike, and they are not.
-        ModelError: if an architecture does not exist or does not fit the data.
-    """
-    shape, classes = federation.shape, federation.classes
-    group = settings.models or default_group(shape)
-    architectures = models.client_architectures(group, len(federation))
-    settings = _with_own_width(settings, shape, classes, architectures)
-    for architecture in dict.fromkeys(architectures):
-        models.feature_width(architecture, shape, settings.width, classes)
-    names = client_names(federation)
-    first = models.auxiliary(settings.models, architectures[0])
-    options = {
-        **settings.algorithm_options(classes, shape, first),
-        **algorithms.generator_options(settings.algorithm, generator),
-        **algorithms.base_options(settings.algorithm, base),
-    }
-    algorithms.check_same_architecture(settings.algorithm, architectures, **options)
-    planned = Plan(
-        settings,
-        shape,
-        classes,
-        models=dict(zip(names, architectures, strict=True)),
-        sizes=dict(zip(names, federation.sizes(), strict=True)),
-        options=options,
-        base=base,
-    )
-    if settings.privacy is not None:
-        _check_private(planned)
-    return planned
-
-
-def _with_own_width(
-    settings: RunSettings, shape: tuple[int, ...], classes: int, architectures: Sequence[str]
-) -> RunSettings:
-    """Return settings whose width is that of all clients' own classifier, unless another is asked.
+def _width(asked: int, shape: tuple[int, ...], classes: int, architectures: Sequence[str]) -> int:
+    """Return the width of all clients' own classifier, if they have one, or the one asked for.
 
     Then nothing is pooled, and the classifier's own last layer is the head.
     """
     name = architectures[0]
     alone = len(set(architectures)) == 1 and models.is_whole(name)
-    if not alone or settings.width != WIDTH:
-        return settings
-    width = models.feature_width(name, shape, WIDTH, classes)
-    return settings.model_copy(update={"width": width})
+    if not alone or asked != WIDTH:
+        return asked
+    return models.feature_width(name, shape, WIDTH, classes)
 
 
-def _check_private(plan: Plan) -> None:
+def _check_private(clients: ClientFactory) -> None:
     """Refuse a run that cannot be private, before anything is written.
 
     Raises:
         ConfigError: if its algorithm cannot.
         ModelError: if a model cannot.
     """
-    algorithms.check_private(plan.settings.algorithm, plan.algorithm)
-    for architecture in set(plan.models.values()):
-        model = models.build(architecture, plan.shape, plan.classes, plan.settings.width)
+    algorithms.check_private(clients.training.algorithm, clients.algorithm)
+    width = clients.training.width
+    for architecture in set(clients.models.values()):
+        model = models.build(architecture, clients.shape, clients.classes, width)
         dp_sgd.check_model(model, architecture)
 
 

@@ -17,6 +17,7 @@ from edgeloop.runtime import atomic_files
 from edgeloop.training.compute import usable_device
 from edgeloop.training.sgd import train_recipe
 from edgeloop.training.vectorized import ClientBatch, VectorizedTrainer
+from simulations.engine.client_factory import ClientFactory
 from simulations.engine.run_plan import Plan
 
 COHORT = "cohort.json"
@@ -72,10 +73,8 @@ def choose(plan: Plan, federation: Federation) -> dict[str, StackingDecision]:
     Raises:
         ConfigError: if clients are to be stacked that cannot be.
     """
-    here = plan.settings.device != "cpu" and plan.settings.cluster is None
-    stacks = here and plan.settings.descents is None
-    asked = plan.settings.cohort or ("auto" if stacks else "plain")
-    if plan.settings.privacy is not None:
+    asked, clients = plan.placement.cohort, plan.clients
+    if clients.training.secret is not None:
         if asked == "stacked":
             problem = "clients with privacy train each by itself"
             raise ConfigError("cohort", problem, "use auto or plain")
@@ -83,13 +82,13 @@ def choose(plan: Plan, federation: Federation) -> dict[str, StackingDecision]:
     if asked == "plain":
         return {}
     kinds: dict[str, list[int]] = {}
-    for number, architecture in enumerate(plan.models.values()):
+    for number, architecture in enumerate(clients.models.values()):
         kinds.setdefault(architecture, []).append(number)
-    fewest = 1 if plan.settings.device == "cuda" else 2
+    fewest = 1 if plan.placement.device == "cuda" else 2
     chosen = {
-        architecture: _choice(plan, federation, architecture, clients)
-        for architecture, clients in kinds.items()
-        if len(clients) >= fewest
+        architecture: _choice(clients, federation, architecture, numbers)
+        for architecture, numbers in kinds.items()
+        if len(numbers) >= fewest
     }
     return {name: _as_requested(name, choice, asked) for name, choice in chosen.items()}
 
@@ -105,22 +104,22 @@ def _as_requested(architecture: str, choice: StackingDecision, asked: str) -> St
 
 
 def _choice(
-    plan: Plan, federation: Federation, architecture: str, clients: Sequence[int]
+    clients: ClientFactory, federation: Federation, architecture: str, numbers: Sequence[int]
 ) -> StackingDecision:
-    client_batches = few_batches(plan, federation, architecture, clients[:CLIENTS])
-    recipe, why = plan.algorithm.recipe, ""
+    client_batches = few_batches(clients, federation, architecture, numbers[:CLIENTS])
+    recipe, why = clients.algorithm.recipe, ""
     if recipe is None:
-        why = f"{plan.settings.algorithm}'s round is more than one descent"
+        why = f"{clients.training.algorithm}'s round is more than one descent"
     elif any(client_batch.model.draws for client_batch in client_batches):
         why = "its dropout would draw other numbers"
     elif not any(len(client_batch.batches) for client_batch in client_batches):
         why = "there is no full batch to measure with"
     else:
         try:
-            found = _measured(plan, recipe, client_batches, plan.algorithm.start()[1])
+            found = _measured(clients, recipe, client_batches)
         except RuntimeError as error:  # what torch.func cannot map says so in many ways
             why = str(error).strip().partition("\n")[0][:200]
-    count = {"clients": len(clients)}
+    count = {"clients": len(numbers)}
     if why:
         return {**count, "stacked": False, "why": why}
     faster = found["seconds_together"] < WORTH * found["seconds_alone"]
@@ -128,23 +127,23 @@ def _choice(
 
 
 def few_batches(
-    plan: Plan, federation: Federation, architecture: str, clients: Sequence[int]
+    clients: ClientFactory, federation: Federation, architecture: str, numbers: Sequence[int]
 ) -> list[ClientBatch]:
     """Return new models of these clients, each with its first few batches, to be timed.
 
     Args:
-        plan: of the run.
-        federation: its data.
-        architecture: that the clients have.
-        clients: by number.
+        clients: makes the run's clients.
+        federation: their data.
+        architecture: that these clients have.
+        numbers: of these clients.
     """
-    compute, batch_size = plan.settings.compute, plan.settings.batch_size
+    compute, batch_size = clients.training.compute, clients.training.batch_size
     device = usable_device(compute.device)
     few = BATCHES * batch_size
     client_batches = []
-    for client in clients:
-        model = plan.build_model(architecture)
-        plan.algorithm.init_client_state(model)
+    for client in numbers:
+        model = clients.build_model(architecture)
+        clients.algorithm.init_client_state(model)
         train = federation.client(client).train
         inputs = torch.tensor(train.inputs[:few], device=device)
         inputs = inputs.contiguous(memory_format=compute.format(inputs.ndim))
@@ -155,10 +154,10 @@ def few_batches(
 
 
 def _measured(
-    plan: Plan, recipe: Recipe[Any, Any], client_batches: Sequence[ClientBatch], broadcast: Any
+    clients: ClientFactory, recipe: Recipe[Any, Any], client_batches: Sequence[ClientBatch]
 ) -> dict[str, float]:
     """Return the seconds of a few steps, each client by itself and all together."""
-    device = usable_device(plan.settings.device)
+    device, broadcast = usable_device(clients.training.compute.device), clients.algorithm.start()[1]
     torch.set_num_threads(1)
     stack: VectorizedTrainer[Any, Any] = VectorizedTrainer(
         recipe, client_batches[0].model, len(client_batches), device

@@ -1,170 +1,24 @@
-"""One simulated run: whose samples, which algorithm, who takes part, and where it computes."""
-
-# Over 320 lines: a field of a setting has its help below it, and a run has many.
+"""One simulated run: what its settings come to, and what of them cannot be."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-
-from pydantic import Field, field_validator, model_validator
+from typing import Any, Self
 
 from edgeloop import algorithms, bases, generators
-from edgeloop.algorithm import AlgorithmInfo
 from edgeloop.bases import building
 from edgeloop.bases.running import Base
-from edgeloop.errors import ConfigError, EdgeloopError, choose
+from edgeloop.errors import ConfigError, choose
 from edgeloop.generator import Generator
-from edgeloop.mixing.experts import Mix
-from edgeloop.privacy.dp_sgd import NoiseSecret
-from edgeloop.protocol.robust_rules import RobustChoice, RobustRule
-from edgeloop.protocol.task import BATCH_SIZE, VARIANT, WIDTH, Scalar
-from edgeloop.runtime.config import Option, PrivacySettings
-from edgeloop.seeds import derive
 from edgeloop.training import metrics
-from edgeloop.training.compute import Compute, Layout, Precision, usable_device
-from edgeloop.training.descent import CONSTANT, PLAIN, DescentPlan
-from simulations.settings.data import ComputeSettings, DataSettings, Whole
-from simulations.settings.words import parse_options, parse_privacy
+from edgeloop.training.compute import usable_device
+from edgeloop.training.descent import CONSTANT, PLAIN
+from simulations.settings.parts import RunParts
 
-HyperparameterWords = Annotated[
-    dict[str, Scalar], Option(name="--set", several=True, parse=parse_options)
-]
-PrivacyWords = Annotated[PrivacySettings | None, Option(several=True, parse=parse_privacy)]
+TRAINING = ("local_epochs", "local_lr")
+"""Hyperparameters of the clients' own training, which what runs beside has from the run."""
 
 
-class RunSettings(ComputeSettings, DataSettings):
+class RunSettings(RunParts):
     """One simulated run."""
-
-    algorithm: Annotated[str, Option(positional=True)]
-    """Algorithm, see edgeloop algorithms; or ktl: one client, three baselines."""
-    models: str | None = None
-    """Model group, or architectures a,b,c assigned to clients in turn."""
-    width: Whole = WIDTH
-    """Feature width K that all clients share."""
-    rounds: Annotated[Whole, Option(unsaid=True)] = AlgorithmInfo.rounds
-    """Number of rounds. [default: what the algorithm wants, mostly 50]"""
-    patience: Whole | None = None
-    """Early stopping: rounds without a new best accuracy."""
-    join_ratio: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Fraction of the clients that train in a round."""
-    random_join_ratio: bool = False
-    """Draw the fraction again each round, between --join-ratio and 1."""
-    drop_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Fraction of a round's uploads that are lost."""
-    slow_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Fraction of slow clients; see --deadline."""
-    slow_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 5.0
-    """Slowdown of a slow client."""
-    deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Deadline of a round, in median client times. [default: wait for all]"""
-    buffer: Whole | None = None
-    """Semi-asynchronous rounds: number of uploads that end a round; see --slow-rate."""
-    max_staleness: Annotated[int, Field(ge=0, le=1000)] = 10
-    """Largest age of an upload, in rounds, with --buffer."""
-    replay: str | None = None
-    """Record of who took part in a task over MQTT (participation.json), to repeat its run."""
-    new_clients: Annotated[int, Field(ge=0)] = 0
-    """Number of clients, the last ones, that join after training."""
-    fine_tuning_epochs: Whole = 1
-    """Fine-tuning epochs of a client that joins after training."""
-    robust: RobustChoice = "auto"
-    secure: bool = False
-    """Rehearse secure aggregation: the server learns the sum of a round's uploads only."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Random seed of the run."""
-    batch_size: Whole = BATCH_SIZE
-    """Training batch size."""
-    shuffle: bool = False
-    """Shuffle a client's samples each epoch."""
-    variant: str = VARIANT
-    """Variant: released, paper or another; see `edgeloop algorithms NAME`."""
-    options: HyperparameterWords = Field(default_factory=dict)
-    """A hyperparameter: key=value. May be repeated."""
-    privacy: PrivacyWords = None
-    """Train and send with noise: noise=1, clip, prototype_noise, prototype_clip, delta, epsilon
-    (the budget). May be repeated."""
-    generator: str | None = None
-    """Generator, if the algorithm uses one; see `edgeloop generator list`. [default: digits]"""
-    base: str | None = None
-    """Base, if the algorithm computes on one; see `edgeloop base list`. [default: computed]"""
-    memory_format: Layout = "channels-last"
-    """Memory format: channels-last or contiguous."""
-    precision: Precision = "float32"
-    """Precision: float32 or bfloat16."""
-    idle: Literal["device", "host"] = "device"
-    """Where idle models are kept: device, or host memory."""
-    cohort: Literal["plain", "stacked", "auto"] | None = None
-    """Cohort: plain, stacked, or auto to measure. [default: plain; auto on a GPU]"""
-    cluster: str | None = None
-    """Ray cluster that the clients train on: host:port, auto, or local to start one here."""
-    history: bool = False
-    """Keep the messages of each round for the report."""
-    keep: bool = False
-    """Keep the final state with every client's model: more --rounds continue from it."""
-    beside: Annotated[tuple[str, ...], Option(several=True)] = ()
-    """Afterwards run local, or other algorithms (a,b), on the same data, and say whether taking
-    part paid off."""
-    mix: Mix = "never"
-    """At the end, mix each client's network with one trained alone: never, half, or auto, by a
-    weight that it chooses."""
-
-    optimizer: str = PLAIN
-    """Optimiser of the clients: sgd, or another of torch.optim: "sgd momentum=0.9", adam."""
-    schedule: str = CONSTANT
-    """Learning rate over the rounds: constant, cosine, linear, or "exponential 0.99"."""
-    augment: str | None = None
-    """Augmentation of training images: flip, crop, flip+crop."""
-    metrics: Annotated[tuple[str, ...], Option(several=True)] = ()
-    """Further metrics of each evaluation: balanced-accuracy, macro-f1, or others': a,b."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _natural_rounds(cls, table: Any) -> Any:
-        """Take the algorithm's own number of rounds where none is given."""
-        if not isinstance(table, dict) or table.get("rounds") is not None:
-            return table
-        given = {key: value for key, value in table.items() if key != "rounds"}
-        name = table.get("algorithm")
-        if name not in algorithms.names():
-            return given
-        try:
-            return {**given, "rounds": algorithms.info(name).rounds}
-        except EdgeloopError:  # another package's that is broken: `check` says so
-            return given
-
-    @field_validator("beside", "metrics", mode="before")
-    @classmethod
-    def _names(cls, value: object) -> object:
-        """Take "local,fedavg" apart, alone or in a list; a name that comes twice stands once."""
-        words = [value] if isinstance(value, str) else value
-        if not isinstance(words, list | tuple) or not all(isinstance(each, str) for each in words):
-            return value
-        names = (name.strip() for word in words for name in word.split(","))
-        return tuple(dict.fromkeys(name for name in names if name))
-
-    @property
-    def secret(self) -> NoiseSecret | None:
-        """What noise is made from: the run's seed, so that the run can be repeated."""
-        if self.privacy is None:
-            return None
-        return NoiseSecret(self.privacy, derive(self.seed, "privacy").to_bytes(8, "big"))
-
-    @property
-    def rule(self) -> RobustRule:
-        """The rule against forged uploads; of a replayed run the record's is what counts."""
-        if self.secure and self.robust == "auto":
-            return "none"  # a rule would look at single uploads
-        return algorithms.robust_rule(self.algorithm, self.robust)
-
-    @property
-    def compute(self) -> Compute:
-        """Where and how clients compute."""
-        return Compute(self.device, self.memory_format, self.precision, self.idle)
-
-    @property
-    def descents(self) -> DescentPlan | None:
-        """How clients descend; None for what the algorithms do by themselves."""
-        found = DescentPlan(self.optimizer, self.schedule, self.augment, self.rounds)
-        return None if found.plain else found
 
     def open_generator(self) -> Generator | None:
         """Return the run's generator, if its algorithm needs one: the embedded one by default.
@@ -193,6 +47,50 @@ class RunSettings(ComputeSettings, DataSettings):
                 "secure": self.secure and info.averages,
             }
         )
+
+    def planned_rounds(self) -> list[int]:
+        """Return how many rounds the run and each that is beside it have, if none ends early.
+
+        Raises:
+            ConfigError: if the settings are wrong, or there is no such algorithm.
+        """
+        self.check()
+        return [each.rounds for each in (self, *self.companions(self.rounds))]
+
+    def companions(self, rounds: int) -> list[Self]:
+        """Return the settings of every run beside this one; see `companion`."""
+        return [self.companion(name, rounds) for name in self.beside]
+
+    def companion(self, name: str, rounds: int) -> Self:
+        """Return the settings of an algorithm beside this run: what is the run's own, and no more.
+
+        It has the run's data, models, seed, rounds of training, participation, and the clients'
+        epochs and learning rate; its other hyperparameters are its defaults. Who sends nothing
+        needs no noise.
+
+        Args:
+            name: of the algorithm.
+            rounds: that the run had, if patience ended it early; an algorithm has its own number
+                where one of the two needs a single exchange.
+
+        Raises:
+            ConfigError: if a hyperparameter is wrong.
+        """
+        info = algorithms.info(name)
+        if info.rounds != algorithms.info(self.algorithm).rounds:  # one needs a single exchange
+            rounds = info.rounds
+        config = algorithms.config(self.algorithm, **self.algorithm_options(classes=2))
+        own = {key: getattr(config, key) for key in TRAINING if hasattr(config, key)}
+        changes: dict[str, Any] = {
+            **{"algorithm": name, "rounds": rounds, "patience": None, "history": False},
+            **{"options": algorithms.supported_options(name, **own), "beside": ()},
+            "variant": self.variant if self.variant in info.variants else "released",
+        }
+        if info.up == "nothing":
+            changes["privacy"] = None
+        if self.cohort == "stacked":  # not every algorithm can
+            changes["cohort"] = "auto"
+        return self.model_copy(update=changes).without_unasked()
 
     @property
     def _needs_generator(self) -> bool:
@@ -314,7 +212,11 @@ class RunSettings(ComputeSettings, DataSettings):
                 raise ConfigError("beside", problem, "name another algorithm, such as local")
 
     def algorithm_options(
-        self, classes: int, shape: tuple[int, ...] = (1,), architecture: str = "cnn"
+        self,
+        classes: int,
+        shape: tuple[int, ...] = (1,),
+        architecture: str = "cnn",
+        width: int | None = None,
     ) -> dict[str, Any]:
         """Return the fields of the algorithm's Config that the data and these settings decide.
 
@@ -322,9 +224,11 @@ class RunSettings(ComputeSettings, DataSettings):
             classes: C.
             shape: of one input.
             architecture: the first client's, unless an option names one.
+            width: K, where the clients' models have their own.
         """
         variant = algorithms.variant_options(self.algorithm, self.variant)
-        facts = {"classes": classes, "width": self.width, "seed": self.seed, "shape": shape}
+        facts = {"classes": classes, "seed": self.seed, "shape": shape}
+        facts["width"] = self.width if width is None else width
         first = algorithms.supported_options(self.algorithm, architecture=architecture)
         options = {**first, **variant, **self.options}
         return {**options, **algorithms.supported_options(self.algorithm, **facts)}

@@ -33,12 +33,12 @@ def test_naive_training_is_local_training() -> None:
     few = Pool(whole.inputs[:80], whole.labels[:80], whole.class_names)
     federation = data.split(few, Partition("pathological", clients=2, classes_per_client=5))
     settings = RunSettings(algorithm="local", data="fashion-sample", width=16)
-    plan = run_plan.make_plan(settings, federation)
+    plan = run_plan.Plan(settings, federation)
     naive = Naive(plan, federation)
     naive.epoch()
     assert naive.samples() == sum(train // 10 * 10 for train, _ in federation.sizes())
-    crew = cohort_factory.CohortFactory(plan, federation)(list(plan.models))
-    algorithm = plan.load()
+    crew = cohort_factory.CohortFactory(plan.clients, federation)(list(plan.clients.models))
+    algorithm = plan.clients.load()
     crew.ask(0, algorithm.start()[1])
     for member, model in zip(crew._clients.values(), naive._models, strict=True):
         for name, value in model.state_dict().items():

@@ -34,7 +34,7 @@ def test_operations_are_those_of_training_and_evaluation(folders: Folders) -> No
     for algorithm in ("fedproto", "fedtgp"):
         settings = cell(folder, algorithm).settings()
         federation = settings.federation()
-        found[algorithm] = Work(run_plan.make_plan(settings, federation), federation).operations()
+        found[algorithm] = Work(run_plan.Plan(settings, federation), federation).operations()
     steps = sum(train // 10 for train, _ in federation.sizes())
     tests = sum(test for _, test in federation.sizes())
     hidden, head = simulation.FROZEN * 100, 100 * federation.classes

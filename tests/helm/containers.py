@@ -26,6 +26,7 @@ MOSQUITTO = os.environ.get("EDGELOOP_MOSQUITTO", "docker.io/library/eclipse-mosq
 VERSION = yaml.safe_load((chart.CHART / "Chart.yaml").read_text())["appVersion"]
 SERVICE = f"{RELEASE}-edgeloop-broker.{NAMESPACE}.svc"
 TRITON = f"triton://{RELEASE}-edgeloop-triton.{NAMESPACE}.svc:8001/"
+COMPONENT = "app.kubernetes.io/component"
 OURS = ("generator-service", "aggregator", "agent")
 UNITS = {"Mi": "m", "Gi": "g"}
 
@@ -71,9 +72,10 @@ class Cluster:
         podman("network", "create", self._network)
         stack.callback(podman, "network", "rm", self._network)
 
-    def _volume(self, volume: Manifest) -> Path:
-        place = self._folder / str(volume["name"])
-        place.mkdir(exist_ok=True)
+    def _volume(self, pod: Manifest, volume: Manifest) -> Path:
+        """Return a volume's folder: each pod has its own, also of one name."""
+        place = self._folder / str(pod["metadata"]["labels"][COMPONENT]) / str(volume["name"])
+        place.mkdir(exist_ok=True, parents=True)
         place.chmod(0o777)  # what fsGroup does in a cluster
         for kind, key in (("Secret", "secretName"), ("ConfigMap", "name")):
             source = volume.get(kind[0].lower() + kind[1:])
@@ -95,7 +97,7 @@ class Cluster:
         options += ["--memory", limits[:-2] + UNITS[limits[-2:]]]
         for mount in container["volumeMounts"]:
             how = "ro" if mount.get("readOnly") else "rw"
-            place = self._volume({"name": mount["name"], **_source(pod, mount["name"])})
+            place = self._volume(pod, {"name": mount["name"], **_source(pod, mount["name"])})
             options += ["-v", f"{place}:{mount['mountPath']}:{how}"]
         for variable in container.get("env", []):
             options += ["-e", f"{variable['name']}={variable['value']}"]
@@ -145,7 +147,7 @@ def _play() -> bool:
         triton = named(manifests, "Deployment", "-triton")["spec"]["template"]
         (writer,) = triton["spec"]["initContainers"]
         good = ended(cluster.start(triton, writer, writer["image"]))
-        good &= (folder / "models" / "digits-synthesis" / "1" / "model.onnx").is_file()
+        good &= (folder / "triton" / "models" / "digits-synthesis" / "1" / "model.onnx").is_file()
         broker = named(manifests, "StatefulSet", "-broker")["spec"]["template"]
         cluster.start(broker, broker["spec"]["containers"][0], MOSQUITTO, SERVICE)
         test = named(manifests, "Pod", "-test-round")

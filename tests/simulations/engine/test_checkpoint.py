@@ -39,8 +39,8 @@ def test_a_checkpoint_takes_at_most_a_twentieth_of_the_time() -> None:
 
 def test_what_was_saved_comes_back_to_the_bit(settings: RunSettings, tmp_path: Path) -> None:
     federation = settings.federation()
-    plan = run_plan.make_plan(settings, federation)
-    algorithm = plan.load()
+    plan = run_plan.Plan(settings, federation)
+    algorithm = plan.clients.load()
     state, broadcast = algorithm.start()
     with run_cohort.open_cohort(plan, federation) as cohort:
         upload = cohort.ask(0, broadcast)["client-01"].upload
@@ -61,8 +61,8 @@ def test_what_was_saved_comes_back_to_the_bit(settings: RunSettings, tmp_path: P
 
 def test_only_the_newest_whole_one_counts(settings: RunSettings, tmp_path: Path) -> None:
     federation = settings.federation()
-    plan = run_plan.make_plan(settings, federation)
-    algorithm = plan.load()
+    plan = run_plan.Plan(settings, federation)
+    algorithm = plan.clients.load()
     (tmp_path / ".checkpoint-12.new").mkdir()  # a crash while it was being written
     with run_cohort.open_cohort(plan, federation) as cohort:
         for rounds in (9, 10):

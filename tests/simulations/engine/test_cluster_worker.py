@@ -31,12 +31,12 @@ def test_states_from_outside_are_as_good_as_those_that_are_kept(
 ) -> None:
     monkeypatch.setattr(cluster_worker, "KEPT", kept)
     federation = short.federation()
-    plan = run_plan.make_plan(short, federation)
-    names = tuple(plan.models)
+    plan = run_plan.Plan(short, federation)
+    names = tuple(plan.clients.models)
     data = ShippedData.read(federation, list(range(len(names))))
-    broadcast = plan.algorithm.start()[1]
-    whole = CohortFactory(plan, federation)(names)
-    worker, states = ClusterWorker(plan), None
+    broadcast = plan.clients.algorithm.start()[1]
+    whole = CohortFactory(plan.clients, federation)(names)
+    worker, states = ClusterWorker(plan.clients), None
     for number in range(2):
         turn = Turn(0, names, number, number + 1)
         outcome, states = worker.call(turn, data, states, "ask", number, broadcast, None)
@@ -51,11 +51,11 @@ def test_states_from_outside_are_as_good_as_those_that_are_kept(
 
 def test_a_group_whose_states_are_others_is_built_again(short: RunSettings) -> None:
     federation = short.federation()
-    plan = run_plan.make_plan(short, federation)
-    names = tuple(plan.models)
+    plan = run_plan.Plan(short, federation)
+    names = tuple(plan.clients.models)
     data = ShippedData.read(federation, list(range(len(names))))
-    broadcast = plan.algorithm.start()[1]
-    worker = ClusterWorker(plan)
+    broadcast = plan.clients.algorithm.start()[1]
+    worker = ClusterWorker(plan.clients)
     _, first = worker.call(Turn(0, names, 0, 1), data, None, "ask", 0, broadcast, None)
     _, again = worker.call(Turn(0, names, 5, 6), data, None, "ask", 0, broadcast, None)
     assert same(first, again)
@@ -63,11 +63,11 @@ def test_a_group_whose_states_are_others_is_built_again(short: RunSettings) -> N
 
 def test_a_worker_keeps_a_few_groups(short: RunSettings) -> None:
     federation = short.federation()
-    plan = run_plan.make_plan(short, federation)
-    name = next(iter(plan.models))
+    plan = run_plan.Plan(short, federation)
+    name = next(iter(plan.clients.models))
     data = ShippedData.read(federation, [0])
-    broadcast = plan.algorithm.start()[1]
-    worker = ClusterWorker(plan)
+    broadcast = plan.clients.algorithm.start()[1]
+    worker = ClusterWorker(plan.clients)
     for group in range(cluster_worker.KEPT + 2):
         turn = Turn(group, (name,), 0, 1)
         worker.call(turn, data, None, "ask", 0, broadcast, [])

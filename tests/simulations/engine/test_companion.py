@@ -16,7 +16,6 @@ from edgeloop.cli.main import main
 from edgeloop.errors import ConfigError, InputError, RunError
 from edgeloop.runtime import config as files_of_settings
 from simulations.commands import compare
-from simulations.engine import companion
 from simulations.engine.batch import Job, run_all
 from simulations.engine.run import simulate
 from simulations.report import command as report
@@ -123,18 +122,18 @@ def test_the_clients_train_alike(settings: RunSettings) -> None:
         cohort="stacked",
         join_ratio=0.5,
     )
-    its = companion.companion_settings(asked, "local", rounds=7)
+    its = asked.companion("local", rounds=7)
     assert its.options == {"local_epochs": 3, "local_lr": 0.5}
     assert (its.rounds, its.patience, its.variant, its.history) == (7, None, "released", False)
     assert (its.privacy, its.beside, its.cohort, its.join_ratio) == (None, (), "auto", 0.5)
-    other = companion.companion_settings(asked, "fedproto", rounds=7)
+    other = asked.companion("fedproto", rounds=7)
     assert (other.variant, other.privacy) == ("paper", asked.privacy)
     assert "pull" not in other.options
     lent = with_local(settings, algorithm="fedktl", options={}, generator="digits")
-    assert companion.companion_settings(lent, "local", rounds=1).generator is None
-    assert companion.companion_settings(lent, "fedktl", rounds=1).generator == "digits"
+    assert lent.companion("local", rounds=1).generator is None
+    assert lent.companion("fedktl", rounds=1).generator == "digits"
     own = with_local(settings, algorithm="perfedavg", options={"local_lr": 0.125})
-    assert companion.companion_settings(own, "local", rounds=1).options["local_lr"] == 0.125
+    assert own.companion("local", rounds=1).options["local_lr"] == 0.125
 
 
 def test_it_has_as_many_rounds_as_patience_left_the_run(

@@ -100,7 +100,7 @@ def test_a_run_is_the_replay_of_its_schedule(buffered: RunSettings, tmp_path: Pa
     assert len(first["virtual_time_by_round"]) == 4
     federation = buffered.federation()
     assert len(federation) == 3
-    plan = run_plan.make_plan(buffered, federation)
+    plan = run_plan.Plan(buffered, federation)
     assert plan.schedule is not None
     policy = plan.schedule.policy
     assert policy.delays
