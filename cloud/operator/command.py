@@ -1,4 +1,4 @@
-"""Runs the FederatedTasks, Generators and Bases of a Kubernetes cluster."""
+"""Runs the FederatedTasks, Generators, Bases and Devices of a Kubernetes cluster."""
 
 import asyncio
 import logging
@@ -70,7 +70,7 @@ def operator(  # noqa: PLR0913 - an option each
         str, _option("log-level", "Log level: debug, info, warning or error.")
     ] = "info",
 ) -> None:
-    """Manage the FederatedTasks, Generators and Bases of some namespaces, until it is stopped."""
+    """Manage the FederatedTasks, Generators, Bases and Devices of namespaces until stopped."""
     logs.configure(settings.log_format, _level(log_level))
     for each in ("leaderelection", "kopf.objects"):  # they tell of every renewal and every look
         logging.getLogger(each).setLevel(logging.WARNING)
