@@ -163,7 +163,9 @@ class AnswerRecord:
     def told(self, past: PastRound) -> PastRound:
         """Return a closed round with what is known of it."""
         known = self._rounds.get(past.number)
-        return past if known is None else replace(past, **vars(known))
+        if known is None:
+            return past
+        return replace(past, **vars(known) | {"measures": known.measures or past.measures})
 
     def _refuse(self, device: str, round_number: int, verdict: Verdict, reason: str) -> None:
         with self._lock:

@@ -201,6 +201,8 @@ class Ledger(StoredRounds):
                 at = update(rounds).filter_by(run=self._run, number=each.number)
                 connection.execute(at.values(state=state, broadcast=broadcast))
             connection.execute(gone)
+            # Of few devices a mean tells what one of them has said.
+            connection.execute(update(rounds).filter_by(run=self._run).values(measures=None))
             for device in new:
                 row = {"run": self._run, "device": device, "left": self._now()}
                 connection.execute(insert(departures).values(**row))

@@ -1,6 +1,7 @@
 """What a run comes to, round by round: first stored, then measured, and said in its log."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -60,8 +61,9 @@ class RunResults:
             refuse: tells a device, in a round, why its upload was set aside.
         """
         reports = {name: answer.report for name, answer in closed.answers.items()}
-        counts = outcome.counts_of(reports)
-        self._store(closed, counts)
+        counts, told = outcome.counts_of(reports), self._measures(algorithm, closed)
+        measures = {name: each for name, each in told.items() if math.isfinite(each)}
+        self._store(closed, counts, measures)
         seconds = time.monotonic() - self.devices.watch.opened
         self.metrics.round_closed(closed.number, seconds)
         self.metrics.fleet.trained(reports.values())
@@ -69,7 +71,7 @@ class RunResults:
         for name, reason in closed.excluded.items():
             self.devices.watch.observe(UploadExcluded(closed.number, name, reason))
             refuse(closed.number, name, reason)
-        measures = self._show_algorithm_metrics(algorithm, closed)
+        self._show_algorithm_metrics(algorithm, closed.number, told)
         evaluated = [each.accuracy for each in reports.values() if each.test_samples]
         self.devices.record.closed(closed.number, evaluated, measures)
         self.record_evaluation(reports)
@@ -83,7 +85,7 @@ class RunResults:
             extra={"round": closed.number, "accuracy": counts.accuracy, "seconds": seconds},
         )
 
-    def _store(self, closed: Closed, counts: RoundCounts) -> None:
+    def _store(self, closed: Closed, counts: RoundCounts, measures: Mapping[str, float]) -> None:
         begun = time.monotonic()
         with self.tracer.span("store", self.devices.watch.notes, round=closed.number):
             if self.settings.history:  # first: written again if the round is closed again
@@ -93,7 +95,7 @@ class RunResults:
                     shown = replace(closed, answers=alone)
                 round_history.write_round(self.settings.folder / "history", shown)
             frames = standing.frames(self.devices.contract, closed.run_state)
-            self.ledger.close_round(closed.number, *frames, counts)
+            self.ledger.close_round(closed.number, *frames, counts, measures)
         self.metrics.step("store", time.monotonic() - begun)
 
     def record_evaluation(self, reports: Mapping[str, Report]) -> None:
@@ -105,18 +107,25 @@ class RunResults:
         self.metrics.evaluated(last)
         self.metrics.fleet.evaluated(reports)
 
-    def _show_algorithm_metrics(self, algorithm: Loaded, closed: Closed) -> Mapping[str, float]:
-        """Show the devices' loss, the algorithm's own numbers of the round, and what is wrong."""
+    def _measures(self, algorithm: Loaded, closed: Closed) -> Mapping[str, float]:
+        """Return the devices' loss and the algorithm's own numbers of a round."""
         uploads, loss = server_loop.used_uploads(closed), outcome.train_loss(closed.answers)
         if not uploads:
             return {}
         run_state = closed.run_state
-        measures = algorithm.round_metrics(uploads, run_state.state, run_state.broadcast)
-        self.metrics.algorithm_metrics({**loss, **measures})
+        own = algorithm.round_metrics(uploads, run_state.state, run_state.broadcast)
+        return {**loss, **own}
+
+    def _show_algorithm_metrics(
+        self, algorithm: Loaded, number: int, measures: Mapping[str, float]
+    ) -> None:
+        """Show a round's numbers, and what is wrong with them."""
+        if not measures:
+            return
+        self.metrics.algorithm_metrics(measures)
         found = algorithm.metric_warnings(measures)
         for name, sentence in found.items():
             if name not in self._warnings:  # each is logged once, until it has passed
-                facts = {"round": closed.number, "concern": name}
-                log.warning("after round %d: %s", closed.number, sentence, extra=facts)
+                facts = {"round": number, "concern": name}
+                log.warning("after round %d: %s", number, sentence, extra=facts)
         self._warnings = frozenset(found)
-        return {**loss, **measures}

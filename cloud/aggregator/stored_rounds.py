@@ -1,8 +1,10 @@
 """The rounds of a run in its ledger: where it stands, and what each came to."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, insert, select, update
@@ -45,7 +47,8 @@ class PastRound:
         participants: clients that answered.
         accuracy: weighted by test samples; None without any.
         seconds: from its opening to its closing, with the time that the aggregator was down.
-        bytes_up, bytes_down, low, median, high, measures: what a running aggregator adds, as
+        measures: finite numbers that its devices and its algorithm tell, by name.
+        bytes_up, bytes_down, low, median, high: what a running aggregator adds, as
             `answer_record.RoundFacts` has them; not stored.
     """
 
@@ -101,9 +104,21 @@ class StoredRounds(StoredUploads):
         return row.number, bytes_of(row.state), bytes_of(row.broadcast)
 
     def close_round(
-        self, closed_number: int, state: bytes, broadcast: bytes, counts: RoundCounts
+        self,
+        closed_number: int,
+        state: bytes,
+        broadcast: bytes,
+        counts: RoundCounts,
+        measures: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """Store where the run stands after a round and what it came to, and prune: all or nothing.
+
+        Args:
+            closed_number: of the round.
+            state: a frame.
+            broadcast: a frame.
+            counts: of its answers.
+            measures: finite numbers by name.
 
         Raises:
             ValueError: if another round is open.
@@ -114,7 +129,7 @@ class StoredRounds(StoredUploads):
             connection.execute(
                 update(rounds)
                 .filter_by(run=self._run, number=closed_number)
-                .values(closed=self._now(), **asdict(counts))
+                .values(closed=self._now(), measures=json.dumps(dict(measures)), **asdict(counts))
             )
             self._store_state(connection, closed_number + 1, state, broadcast)
             self._prune(connection, closed_number - self._keep)
@@ -153,4 +168,16 @@ class StoredRounds(StoredUploads):
 def _past(row: Row[Any]) -> PastRound:
     counts = RoundCounts(row.participants, row.test_correct, row.test_samples)
     seconds = max(0.0, (row.closed - row.opened).total_seconds())  # a clock may be set back
-    return PastRound(row.number, counts.participants, counts.accuracy, seconds)
+    measures = _measures(row.measures)
+    return PastRound(row.number, counts.participants, counts.accuracy, seconds, measures=measures)
+
+
+def _measures(text: object) -> dict[str, float]:
+    """Return a round's numbers; none of a round of before they were stored, or of damaged ones."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else {}
+    except ValueError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: float(each) for name, each in found.items() if isinstance(each, int | float)}

@@ -365,11 +365,16 @@ def test_history_tells_how_the_closed_rounds_went(url: str) -> None:
     clock = [datetime(2026, 1, 1, tzinfo=UTC)]
     with begun(url, now=lambda: clock[0]) as ledger:
         clock[0] += timedelta(seconds=90)
-        ledger.close_round(0, b"state 1", b"broadcast 1", RoundCounts(2, 3, 4))
+        measures = {"train_loss": 2.5, "margin": 1.0}
+        ledger.close_round(0, b"state 1", b"broadcast 1", RoundCounts(2, 3, 4), measures)
         clock[0] -= timedelta(seconds=60)  # somebody sets the clock back
         ledger.close_round(1, b"state 2", b"broadcast 2", RoundCounts(1, 0, 0))
-        expected = [PastRound(0, 2, 0.75, 90.0), PastRound(1, 1, None, 0.0)]
+        expected = [PastRound(0, 2, 0.75, 90.0, measures=measures), PastRound(1, 1, None, 0.0)]
         assert ledger.history() == expected
+    for damaged, left in (("no JSON", {}), ("[1]", {}), ('{"a": "b", "c": 1}', {"c": 1.0})):
+        execute(url, f"update rounds set measures = '{damaged}' where number = 0")
+        with begun(url) as ledger:
+            assert ledger.history()[0].measures == left
 
 
 def test_a_finished_run_stays_finished(url: str) -> None:

@@ -110,7 +110,7 @@ def test_what_is_run_is_a_command_of_edgeloop(manifests: list[Manifest]) -> None
     for _, pod in pods(manifests):
         for each in containers(pod):
             if any(f"{name}:" in each["image"] for name in ours) and "args" in each:
-                assert each["args"][0] in ("aggregator", "agent", "broker", "ca", "generator")
+                assert each["args"][0] in ("aggregator", "agent", "broker", "ca", "enroll", "generator")
 
 
 def test_a_contract_has_all_fields_that_a_task_sets() -> None:

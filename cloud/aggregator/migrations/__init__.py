@@ -54,6 +54,7 @@ rounds = Table(
     Column("test_correct", Integer),
     Column("test_samples", Integer),
     Column("gathered", DateTime(timezone=True)),  # since when it takes no more uploads, if shared
+    Column("measures", Text),  # the numbers that the round's devices and algorithm tell, as JSON
 )
 
 # The payloads of old rounds are pruned to NULL; who sent what stays.
