@@ -199,7 +199,7 @@ def test_a_port_in_use(
         ({"data": {"source": "nowhere"}}, "nowhere"),
         (
             {"data": {"source": "fashion-sample", "client": 1}},
-            "data.client: 1, and without a",
+            "data.client: 1, but without a",
         ),
         ({"data": {"source": "fashion-sample", "partition": "iid", "alpha": 0}}, "data.alpha"),
         ({"data": {"source": ""}}, "data: is empty; name a file or a folder"),

@@ -126,5 +126,5 @@ def test_a_device_has_them_by_its_file_and_hears_of_new_ones(tmp_path: Path) -> 
     assert len(train) > before
     assert set(train.labels.tolist()) == {0, 1}
     divided = parse({**TABLE, "data": {**data, "partition": "iid"}}, DeviceSettings, "device.toml")
-    with pytest.raises(ConfigError, match="recordings are this device's own"):
+    with pytest.raises(ConfigError, match="recordings of this device"):
         DeviceData(divided.data.selection())
