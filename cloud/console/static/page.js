@@ -51,6 +51,8 @@
     const main = document.getElementById("main");
     if (!main.hasAttribute("hx-get")) return;
     const events = new EventSource("/api/v1/events");
+    // What changed between the page's making and the stream's beginning is not told: look once.
+    events.addEventListener("open", () => document.body.dispatchEvent(new CustomEvent("changed")));
     events.addEventListener("changed", (event) => {
       const task = main.dataset.task;
       if (task === undefined || JSON.parse(event.data).includes(task)) {
