@@ -1,6 +1,7 @@
 """Looks after Devices: who has one that is live may be admitted, who has not is revoked."""
 
 import base64
+import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from cloud.operator.device_status import Observation
 from cloud.operator.objects import Manifest
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Device, Meta, Task
-from cloud.operator.tasks import ReconcileResult, utc
+from cloud.operator.tasks import ReconcileResult, first_problem, utc
 from edgeloop.errors import ConfigError, EdgeloopError
 
 KIND = "Device"
@@ -26,6 +27,9 @@ _MANAGED = "edgeloop-operator"
 
 class StillAdmittedError(Exception):
     """A Device is deleted, and what it stands for is not waited for any longer."""
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,9 @@ class Devices:
             return None
         try:
             device = Device.model_validate(found)
-        except ValidationError:
+        except ValidationError as error:
+            text = "Device %s/%s is not followed: %s; apply the CRDs of this operator's version"
+            log.warning(text, namespace, name, first_problem(error))
             return None
         seen = self._observe(device)
         told = device_status.build_status(device, seen, self.now())
