@@ -185,7 +185,7 @@ def _show(stage: DemoTask, once: DemoTask) -> dict[str, float]:
     own = [alone["accuracy_by_client"][client] for client in sorted(alone["accuracy_by_client"])]
     rows = [_row(stage, once, number, own[number]) for number in range(len(own))]
     columns = ["device", "model", "images", "alone", stage.algorithm, ONCE, "ONNX classifier"]
-    console.table("accuracy on 1,000 test images, after the last round", columns, rows)
+    console.table("accuracy on 1,000 test images, of what each device puts into use", columns, rows)
     found = {
         "alone": alone["final_accuracy"],
         stage.algorithm: stage.final_accuracy(),
@@ -193,6 +193,7 @@ def _show(stage: DemoTask, once: DemoTask) -> dict[str, float]:
     }
     means = ", ".join(f"{name} {accuracy:.3f}" for name, accuracy in found.items())
     console.say(f"mean of all devices: {means}")
+    _say_network(stage)
     for name, each in ((stage.algorithm, stage), (ONCE, once)):
         if outcome := read_demo(each.folder, stage.folder / "alone").verdict:
             console.say(f"{name}: {outcome}")
@@ -201,6 +202,19 @@ def _show(stage: DemoTask, once: DemoTask) -> dict[str, float]:
     console.say(f"try: {shlex.join(words)}")
     console.say(f"report: {report.write(stage.folder)}")
     return found
+
+
+def _say_network(stage: DemoTask) -> None:
+    """Tell what the algorithm's networks reach without what the devices learned alone."""
+    reached = stage.network_accuracy()
+    if reached is None:
+        return
+    count, last = stage.last_half, stage.rounds
+    rounds = f"the mean of rounds {last - count + 1} to {last}" if count > 1 else f"round {last}"
+    console.say(
+        f"{stage.algorithm} in use is a mixture with the network trained alone; its own networks"
+        f" reach {reached:.3f} ({rounds})"
+    )
 
 
 def _row(stage: DemoTask, once: DemoTask, number: int, alone: float) -> list[object]:

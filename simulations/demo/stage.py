@@ -1,6 +1,7 @@
 """What the demo sets up: the configuration files of a task's processes, and what they report."""
 
 import json
+import statistics
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,11 +169,32 @@ class DemoTask:
         return found
 
     def accuracy(self, number: int) -> float:
-        """Return a device's accuracy after the last round."""
-        return float(self.summary(number)["accuracy_by_round"][str(self.rounds)])
+        """Return the accuracy of what a device has put into use: a mixture, where it has one."""
+        mixed, last = self._mixed(number), self.summary(number)["accuracy_by_round"]
+        return float(last[str(self.rounds)] if mixed is None else mixed)
 
     def final_accuracy(self) -> float:
-        """Return all devices' accuracy after the last round, weighted by test samples."""
+        """Return the mean accuracy of what the devices have put into use."""
+        return statistics.fmean(self.accuracy(number) for number in range(len(self.architectures)))
+
+    def _mixed(self, number: int) -> float | None:
+        """Return the accuracy of a device's mixture; None where it has none."""
+        found: float | None = self.summary(number).get("mix", {}).get("mixed")
+        return found
+
+    def network_accuracy(self) -> float | None:
+        """Return the accuracy of the run's models themselves, the mean of the last half's rounds.
+
+        One round's differs by more than a point from machine to machine. None where no device
+        uses anything else.
+        """
+        if all(self._mixed(number) is None for number in range(len(self.architectures))):
+            return None
         path = self.folder / "aggregator" / "summary.json"
         found = json.loads(path.read_text(encoding="utf-8"))
-        return float(found["accuracy_by_round"][-1])
+        return statistics.fmean(found["accuracy_by_round"][-self.last_half :])
+
+    @property
+    def last_half(self) -> int:
+        """How many rounds the last half has."""
+        return (self.rounds + 1) // 2

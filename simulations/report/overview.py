@@ -18,7 +18,8 @@ def lead(report_data: ReportData) -> Html:
 
 def tiles(report_data: ReportData) -> dict[str, str]:
     """Return the numbers that count, as far as they are known."""
-    together, alone = _last(report_data.federated), _last(report_data.alone)
+    lasts = _last(report_data.federated), _last(report_data.alone)
+    together, alone = report_data.in_use or lasts
     found = {}
     if together is not None:
         found["accuracy together"] = f"{together:.1%}"

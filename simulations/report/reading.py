@@ -47,12 +47,17 @@ class _Bytes(BaseModel):
     down: NonNegativeInt
 
 
+class _Mix(_Written):
+    mixed: float | None = None
+
+
 class _Device(_Written):
     architecture: str | None = None
     train_samples: int | None = None
     test_samples: int | None = None
     accuracy_by_round: ByRound = Field(default_factory=list)
     bytes_by_round: dict[int, _Bytes] = Field(default_factory=dict)
+    mix: _Mix = Field(default_factory=_Mix)
 
 
 class _LocalRun(_Written):
@@ -155,9 +160,12 @@ def _rows(
 
 def _row(name: str, device: _Device, together: _FederatedRun, alone: float | None) -> Device:
     last = list(_by_round(device.accuracy_by_round).values())[-1:]
-    federated = together.accuracy_by_device.get(name, last[0] if last else None)
+    network = together.accuracy_by_device.get(name, last[0] if last else None)
     samples = (device.train_samples, device.test_samples)
-    return Device(name, device.architecture, *samples, alone, federated)
+    mixed = device.mix.mixed
+    if mixed is None or mixed == network:
+        return Device(name, device.architecture, *samples, alone, network)
+    return Device(name, device.architecture, *samples, alone, mixed, network)
 
 
 def _traffic(device: _Device) -> dict[int, Traffic]:

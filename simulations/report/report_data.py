@@ -28,7 +28,8 @@ class Device:
         train_samples: that it has.
         test_samples: that it has.
         alone: the accuracy after the last round, without the others.
-        federated: the same with them.
+        federated: the same with them: of what the device puts into use.
+        network: of the run's model, where what is in use is a mixture with it.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Device:
     test_samples: int | None = None
     alone: float | None = None
     federated: float | None = None
+    network: float | None = None
 
     @property
     def measured(self) -> bool:
@@ -117,6 +119,24 @@ class ReportData:
             for title in ("federated", "alone")
         )
         return sentence(paired(federated, alone), federated, alone, alone=True)
+
+    @property
+    def in_use(self) -> tuple[float, float] | None:
+        """The devices' accuracies, federated and alone, where what they use is a mixture.
+
+        Weighted by their test samples; None without a mixture, or where a device's are not known.
+        """
+        mixed = any(device.network is not None for device in self.devices)
+        if not mixed or not all(device.measured for device in self.devices):
+            return None
+        counts = [device.test_samples or 0 for device in self.devices]
+        if not any(counts):
+            return None
+        means = [
+            sum(n * (value or 0.0) for n, value in zip(counts, values, strict=True)) / sum(counts)
+            for values in zip(*((each.federated, each.alone) for each in self.devices), strict=True)
+        ]
+        return means[0], means[1]
 
     def class_name(self, label: int) -> str:
         """Return a class's name, or its number where it has none."""

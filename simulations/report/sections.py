@@ -32,6 +32,7 @@ def accuracy(report_data: ReportData) -> Html:
     return join_children(
         [
             paragraph("After the last round: ", tag("strong", ", ".join(lasts)), "."),
+            *(paragraph(each) for each in _in_use(report_data)),
             *(paragraph(each) for each in report_data.more_facts),
             charts.lines(label, shown, "share of test samples", top=1.0),
             *gaps,
@@ -39,12 +40,27 @@ def accuracy(report_data: ReportData) -> Html:
     )
 
 
+def _in_use(report_data: ReportData) -> list[str]:
+    """Say what the devices put into use, where that is not the run's model alone."""
+    if report_data.in_use is None:
+        return []
+    together, alone = report_data.in_use
+    return [
+        f"In use: alone {alone:.3f}, federated {together:.3f}. A device uses a mixture of the run's"
+        " model and one that it has trained alone; the curves are of the run's model."
+    ]
+
+
 def devices(report_data: ReportData) -> Html:
     """Draw every device's accuracies, and list what it has."""
     if not report_data.devices:
         return missing("No device has left a summary.")
-    columns = ("device", "gain", "alone", "federated", "model", "train", "test")
+    columns = ["device", "gain", "alone", "federated", "model", "train", "test"]
     rows = [_device(device) for device in report_data.devices]
+    if any(device.network is not None for device in report_data.devices):
+        columns.append("the run's model, not mixed")
+        for row, device in zip(rows, report_data.devices, strict=True):
+            row.append(_share(device.network))
     groups = {device.name: _accuracies(device) for device in report_data.devices}
     drawn = {name: values for name, values in groups.items() if values}
     label = "accuracy on each device's own test data, after the last round"
@@ -64,10 +80,14 @@ def _device(device: Device) -> list[str]:
     return [
         device.name,
         gain,
-        *(UNKNOWN if value is None else f"{value:.3f}" for value in (alone, federated)),
+        *(_share(value) for value in (alone, federated)),
         device.architecture or UNKNOWN,
         *(UNKNOWN if count is None else f"{count:,}" for count in counts),
     ]
+
+
+def _share(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.3f}"
 
 
 def images(report_data: ReportData) -> Html:

@@ -74,7 +74,8 @@ def test_two_devices_one_round(tmp_path: Path, capfd: pytest.CaptureFixture[str]
         summary = json.loads((out / f"device-{number}" / "summary.json").read_text())
         assert summary["architecture"] == architecture
         assert summary["onnx_difference"] < 0.01
-        assert f"{summary['accuracy_by_round']['1']:.3f}" in said
+        assert f"{summary['mix']['mixed']:.3f}" in said
+    assert f"its own networks reach {together['accuracy_by_round'][1]:.3f} (round 1)" in said
     assert "aking part" in said
     once = json.loads((out / "statistics" / "aggregator" / "summary.json").read_text())
     assert once["algorithm"] == "class-statistics"

@@ -216,6 +216,22 @@ def test_it_says_whether_taking_part_paid(folder: Path) -> None:
         assert replace(report_data, devices=(unknown,)).verdict is None
 
 
+def test_what_counts_is_what_a_device_puts_into_use(folder: Path) -> None:
+    for number, mixed in enumerate((0.55, 0.8)):
+        path = folder / f"device-{number}" / "summary.json"
+        _save(path, {**json.loads(path.read_text()), "mix": {"weight": 0.5, "mixed": mixed}})
+    report_data = read_demo(folder)
+    assert [each.federated for each in report_data.devices] == [0.55, 0.8]
+    assert [each.network for each in report_data.devices] == [0.75, 0.9375]
+    assert report_data.federated[2] == 0.875  # the curves stay the run's model
+    assert "+5.0 points" in (report_data.verdict or "")
+    page = render(report_data)
+    assert "In use: alone 0.625, federated 0.675." in page
+    assert "the run&#x27;s model, not mixed" in page
+    assert "67.5%" in page
+    assert "In use" not in render(replace(report_data, devices=()))
+
+
 def test_every_text_is_escaped(folder: Path) -> None:
     report_data = read_demo(folder)
     bad = '"><script>x</script>'
