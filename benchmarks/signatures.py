@@ -257,6 +257,8 @@ def rounds(fleet: Fleet, folder: Path, repeats: int = REPEATS) -> dict[str, Any]
             for kind, one in servers.items():
                 times = one.round(packets(fleet, seals, number, kind))
                 found[kind] += [times] if number else []  # the first one warms up
+        pool.close()  # a process that is terminated says so
+        pool.join()
     names = {True: "signed", False: "unsigned"}
     return {
         names[kind]: {
