@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.agent.supervised import STATUS
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol.task import contract_topic, is_over, round_topic
 from edgeloop.runtime.config import BrokerSettings
@@ -81,7 +82,7 @@ def test_an_agent_that_stays_takes_part_in_the_next_run(
         stay = true
         broker = {{ port = {broker.port} }}
         data = {{ source = "{source}" }}
-        training = {{ architecture = "resnet4", threads = 1, mix = "never" }}
+        training = {{ architecture = "resnet4", threads = 1, mix = "half" }}
         model = {{ every_rounds = 0 }}
         """
     )
@@ -95,7 +96,14 @@ def test_an_agent_that_stays_takes_part_in_the_next_run(
             with aggregator(mine) as process:
                 assert process.process.wait(60) == 0
             wait_until(partial(same_run, folder / DEVICE, mine.folder / "aggregator"))
+            wait_until(partial(says_what_is_in_use, folder / DEVICE))
         assert agent.poll() is None
+
+
+def says_what_is_in_use(folder: Path) -> bool:
+    said = json.loads((folder / STATUS).read_text())
+    assert said["state"] != "sleeping" or said["in_use"].startswith("in use: a mixture, 50%")
+    return bool(said["state"] == "sleeping")
 
 
 def same_run(*folders: Path) -> bool:

@@ -114,7 +114,8 @@ def _status(
 def _reason(known: Standing) -> str:
     if known.is_fought_over:
         return FOUGHT_OVER
-    return known.presence.reason if known.presence is not None and known.is_there else ""
+    said = known.presence if known.is_there else None
+    return "" if said is None else said.reason or said.in_use
 
 
 def shortage(roster: Roster, open_round: OpenRound | None) -> str | None:

@@ -1,4 +1,4 @@
-"""What devices reach alone: of a run of Local that is named, and as devices here have measured it.
+"""What devices reach alone, of a run of Local that is named, and what devices here put into use.
 
 While a task runs nobody trains alone: a round has that accuracy only where such a run is named.
 """
@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from cloud.console.reported import Reported, ReportedDevice
 from cloud.console.sources import Sighting
+from edgeloop.mixing.wording import in_use
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +29,24 @@ class _Local(BaseModel):
 
 class _Mix(BaseModel):
     alone: float | None = None
+    together: float | None = None
+    mixed: float | None = None
+    weight: float | None = None
+    why: str = ""
+    test_samples: int = 0
+
+
+class _Gate(BaseModel):
+    keeps: str = ""
+    old_run: str = ""
 
 
 class _Device(BaseModel):
     """As much of a device's summary."""
 
+    run: str = ""
     mix: _Mix = _Mix()
+    gate: _Gate | None = None
 
 
 S = TypeVar("S", bound=BaseModel)
@@ -59,7 +72,9 @@ class AloneRuns:
         if local is not None:
             reported = _beside(reported, local)
         known = {name: self._summary(place / SUMMARY, _Device) for name, place in seen.agents}
-        own = {name: each.mix.alone for name, each in known.items() if each is not None}
+        ended = {name: each for name, each in known.items() if each is not None}
+        own = {name: each.mix.alone for name, each in ended.items()}
+        reported = _with_uses(reported, ended)
         return replace(seen, reported=_with_devices(reported, own))
 
     def _summary(self, path: Path, kind: type[S]) -> S | None:
@@ -98,6 +113,18 @@ def _by_name(devices: list[str], local: _Local) -> Mapping[str, float]:
         return found
     own = [found[client] for client in sorted(found)]
     return dict(zip(sorted(devices), own, strict=True))
+
+
+def _with_uses(reported: Reported, ended: Mapping[str, _Device]) -> Reported:
+    """Say what devices have put into use at this run's end, where they say nothing else."""
+
+    def with_it(device: ReportedDevice) -> ReportedDevice:
+        summary = ended.get(device.name)
+        if device.reason or summary is None or summary.run != reported.run:
+            return device
+        return device.model_copy(update={"reason": in_use(summary.model_dump())})
+
+    return reported.model_copy(update={"devices": tuple(map(with_it, reported.devices))})
 
 
 def _with_devices(reported: Reported, alone: Mapping[str, float | None]) -> Reported:

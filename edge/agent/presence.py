@@ -54,6 +54,7 @@ class PresenceTeller:
         run: str | None = None,
         round_number: int | None = None,
         reason: str = "",
+        in_use: str = "",
     ) -> None:
         """The device does something else from now on, if it does not do that already."""
         with self._lock:
@@ -64,7 +65,8 @@ class PresenceTeller:
                 "run": run,
                 "round": round_number,
                 "settled": before.settled if run == before.run else None,
-                "reason": reason[:LONGEST_REASON].encode(errors="replace").decode(),
+                "reason": _shortened(reason),
+                "in_use": _shortened(in_use),
             }
             after = before.model_copy(update=changes)
             if after != before:
@@ -79,7 +81,7 @@ class PresenceTeller:
             why: for a person; empty once it goes on.
         """
         with self._lock:
-            reason, said = why[:LONGEST_REASON].encode(errors="replace").decode(), self._said
+            reason, said = _shortened(why), self._said
             has_own = said.reason and said.state in (State.REFUSED, State.SLEEPING)
             if reason != said.reason and not has_own:
                 self._said = said.model_copy(update={"reason": reason})
@@ -131,3 +133,7 @@ class PresenceTeller:
     def _publish(self) -> None:
         self.connection.say_presence(notes_of(self._said))
         self.supervised.say(self._said)
+
+
+def _shortened(text: str) -> str:
+    return text[:LONGEST_REASON].encode(errors="replace").decode()

@@ -1,5 +1,6 @@
 """What a device does in a round, and at a run's end: its work, without a word on how it travels."""
 
+import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from edge.agent.store import AgentState, AgentStore
 from edge.agent.task_session import DeviceContext, TaskSession
 from edgeloop.answers import Report
 from edgeloop.errors import EdgeloopError
+from edgeloop.mixing.wording import in_use
 from edgeloop.privacy import accounting
 from edgeloop.protocol import wire
 from edgeloop.protocol.presence import State
@@ -113,8 +115,15 @@ class RoundWork:
             report = replace(report, epsilon=accounting.round_up(session.privacy.epsilon))
         return wire.encode(envelope, *uploads, report, grown=grown)
 
-    def write_results(self, session: TaskSession, state: AgentState, broadcast: Any) -> Path:
-        """Mix the classifier with one trained alone, export it, check it, write the summary."""
+    def write_results(
+        self, session: TaskSession, state: AgentState, broadcast: Any
+    ) -> tuple[Path, str]:
+        """Mix the classifier with one trained alone, export it, check it, write the summary.
+
+        Returns:
+            the summary's path, and what is in use for who hears of the device: nothing of a device
+            with a privacy budget, whose own data have chosen it.
+        """
         mine = self._context
         budget = session.privacy
         facts = {
@@ -136,7 +145,7 @@ class RoundWork:
 
         summary = until_written(write, self._presence.obstacle)
         Companions(mine.settings.folder, session.share, mine.settings.model.int8).write()
-        return summary
+        return summary, "" if budget is not None else in_use(json.loads(summary.read_bytes()))
 
 
 def log_accuracy(number: int, report: Report) -> float | None:

@@ -314,6 +314,6 @@ class Agent:
         self._presence.say(State.FINISHING, opening.run, opening.round)
         state = self._standing.state
         assert state is not None  # noqa: S101 - an answer has just been remembered
-        summary = self._work.write_results(session, state, broadcast)
-        self._presence.say(State.SLEEPING, opening.run)
+        summary, in_use = self._work.write_results(session, state, broadcast)
+        self._presence.say(State.SLEEPING, opening.run, in_use=in_use)
         return summary

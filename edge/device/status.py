@@ -21,6 +21,7 @@ from edge.device import machine, systemd
 from edge.device.doctor import Name, read
 from edgeloop.cli import console
 from edgeloop.errors import InputError
+from edgeloop.mixing.wording import in_use
 from edgeloop.mqtt import tls
 from edgeloop.runtime import atomic_files
 
@@ -95,18 +96,28 @@ def _remembered(folder: Path) -> dict[str, Any]:
 def _model(folder: Path) -> dict[str, Any]:
     """Return the model that is in place, and when it was made."""
     path = folder / "model.onnx"
-    model: dict[str, Any] = {"model": None, "model_written": None, "model_accuracy": None}
+    model: dict[str, Any] = {"model": None, "model_written": None}
     with suppress(OSError):
         model["model_written"], model["model"] = _time(path.stat().st_mtime), str(path)
-    with suppress(OSError, ValueError, LookupError):
-        model["model_accuracy"] = atomic_files.read_json(folder / SUMMARY).get("accuracy")
     record = Deployment(folder).record()
     last = record.get("events", [])[-1:]
     return {
         **model,
+        **_worth(folder, record),
         "model_of": named(record["in_use"]) if record.get("in_use") else None,
         "model_decision": _decision(last[0]) if last else None,
     }
+
+
+def _worth(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the model of the last run's end is worth, if that is the one in use."""
+    found: dict[str, Any] = {"model_accuracy": None, "model_choice": None}
+    with suppress(OSError, ValueError, LookupError):
+        summary = atomic_files.read_json(folder / SUMMARY)
+        if record.get("in_use", {}).get("sha256") == summary["onnx_sha256"]:
+            found["model_choice"] = in_use(summary) or None
+            found["model_accuracy"] = (summary.get("mix") or {}).get("mixed")
+    return found
 
 
 def _decision(event: Mapping[str, Any]) -> str:

@@ -46,6 +46,7 @@ class Presence(Growing):
         settled: the last round of the run of which it has the receipt.
         reason: why it has refused a contract, for a person.
         version: of its edgeloop.
+        in_use: which model it has put into use at the run's end, and why, for a person.
         since: when this began, in seconds since 1970 by the device's clock.
     """
 
@@ -55,6 +56,7 @@ class Presence(Growing):
     settled: Annotated[int, Field(ge=0, le=wire.MAX_FRAME)] | None = None
     reason: Annotated[str, Field(max_length=LONGEST_REASON)] = ""
     version: Annotated[str, Field(max_length=32)] = ""
+    in_use: Annotated[str, Field(max_length=LONGEST_REASON)] = ""
     since: Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)] = 0.0
 
     def text(self) -> str:
@@ -76,5 +78,5 @@ def presence_of(notes: Mapping[str, str]) -> Presence | None:
         found = Presence.model_validate_json(notes[NOTE])
     except (KeyError, ValidationError):
         return None
-    shown = ("state", "reason", "version")
+    shown = ("state", "reason", "version", "in_use")
     return found.model_copy(update={name: one_line(getattr(found, name)) for name in shown})

@@ -34,6 +34,11 @@ def test_a_device_that_refuses_is_named_with_its_reason(
         metrics = task.asked("/metrics")
         assert metrics is not None
         assert 'edgeloop_devices{state="refused"} 1.0' in metrics.text
+        resting = Presence(state="sleeping", run="r", in_use="in use: a mixture", since=1.7e9)
+        device.say_presence(notes_of(resting))
+        wait_until(lambda: known().get("reason") == "in use: a mixture")
+        device.say_presence(notes_of(said))
+        wait_until(lambda: known().get("state") == "refused")
         assert DEVICE not in metrics.text, "no label has a device's name"
         told = f"waits for 1 of 1 devices: {DEVICE} (refused the contract: {why})"
         wait_until(lambda: told in running.said())

@@ -16,7 +16,7 @@ from edge.agent.deployment import ASKED, BAD, BEFORE, RECORD, Deployment
 from edge.agent.predict import open_model
 from edge.agent.presence import PresenceTeller
 from edge.agent.settings import DeviceSettings
-from edge.agent.store import AgentStore
+from edge.agent.store import SUMMARY, AgentStore
 from edge.agent.task_session import load_context
 from edge.device.status import facts
 from edgeloop.data import ClientData, DeviceSamples, Samples
@@ -257,6 +257,16 @@ def test_rollback_and_status_of_one_of_many_that_share_a_file(tmp_path: Path) ->
     said = json.loads(done.stdout)
     assert said["device"] == "two"
     assert said["model"] == str(folder / "two" / "model.onnx")
+    assert said["model_choice"] is None
+    ended = {
+        "onnx_sha256": atomic_files.digest(folder / "two" / "model.onnx"),
+        "mix": {"weight": 0.0, "why": "it was worse", "mixed": 0.75, "test_samples": 4},
+    }
+    for changed, told in (({}, 0.75), ({"onnx_sha256": "of another"}, None)):
+        atomic_files.write_checked_json(folder / "two" / SUMMARY, {**ended, **changed})
+        said = json.loads(forked.run([EDGELOOP, "agent", "status", *named, "--json"]).stdout)
+        assert said["model_accuracy"] == told
+        assert (said["model_choice"] is None) == (told is None)
     assert forked.run([EDGELOOP, "agent", "rollback", *named[:2]]).returncode == 2
     done = forked.run([EDGELOOP, "agent", "rollback", *named])
     assert done.returncode == 0, done.stderr

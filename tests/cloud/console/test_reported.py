@@ -116,6 +116,20 @@ def test_what_a_device_here_has_measured_counts(tmp_path: Path) -> None:
     assert told(AloneRuns({}), sighting) == ([None], [None, 0.625])
 
 
+def test_what_an_ended_device_has_put_into_use_is_told(tmp_path: Path) -> None:
+    mix = {"weight": 0.0, "why": "it was worse", "alone": 0.625, "mixed": 0.625, "test_samples": 8}
+    sighting = seen("a", "b", agents=(("b", tmp_path),))
+    assert sighting.reported is not None
+    run = sighting.reported.run
+    for summary_run, told_of in ((run, True), ("another run", False)):
+        (tmp_path / "summary.json").write_text(json.dumps({"run": summary_run, "mix": mix}))
+        found = AloneRuns({}).added(sighting).reported
+        assert found is not None
+        quiet, ended = (each.reason for each in found.devices)
+        assert quiet == ""
+        assert ended.startswith("in use: what was learned alone (it was worse)") == told_of
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"accuracy_by_client": 3}'])
 def test_a_damaged_summary_is_said_and_left_out(
     tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture

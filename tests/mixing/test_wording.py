@@ -1,0 +1,38 @@
+"""What a device puts into use is said in one sentence."""
+
+from typing import Any
+
+import pytest
+
+from edgeloop.mixing.wording import in_use
+
+MIX = {"weight": 0.25, "why": "most hits", "test_samples": 1000}
+WORTH = {"mixed": 0.505, "alone": 0.469, "together": 0.349}
+
+
+@pytest.mark.parametrize(
+    ("summary", "sentence"),
+    [
+        ({}, ""),
+        ({"mix": None}, ""),
+        ({"mix": {"weight": None}}, ""),
+        ({"mix": {"weight": 1.0}}, "in use: what was learned together"),
+        ({"mix": {"weight": 0, "why": "w"}}, "in use: what was learned alone (w)"),
+        ({"mix": MIX}, "in use: a mixture, 25% together and 75% alone (most hits)"),
+        (
+            {"mix": {**MIX, **WORTH}},
+            "in use: a mixture, 25% together and 75% alone (most hits); accuracy on 1,000 test"
+            " samples: 0.505 in use, 0.469 alone, 0.349 together",
+        ),
+        ({"mix": {**MIX, **WORTH, "test_samples": 0}, "gate": {"keeps": "new"}}, "in use: a mixtu"),
+        (
+            {"mix": MIX, "gate": {"keeps": "old", "old_run": "r1"}},
+            "in use: still the model of run r1, better on held-out samples",
+        ),
+    ],
+)
+def test_what_is_said(summary: dict[str, Any], sentence: str) -> None:
+    said = in_use(summary)
+    assert said.startswith(sentence)
+    assert bool(said) == bool(sentence)
+    assert len(said) < 300  # as much as a presence carries
