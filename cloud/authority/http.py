@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud.authority.authority import Authority, DeniedError, names_of
+from cloud.authority.authority import Authority, DeniedError, identities_of
 from cloud.authority.identity import Identity
 from cloud.authority.keys import DEVICES, SERVICES
 from cloud.authority.registry import Signed
@@ -210,7 +210,7 @@ def _overview(api: FastAPI, authority: Authority, settings: AuthoritySettings) -
 
     @api.get("/v1/rights")
     def rights() -> PlainTextResponse:
-        admitted = names_of(authority.admitted())
+        admitted = identities_of(authority.admitted())
         services, beside = authority.services(), (settings.prefix, settings.trusted)
         return PlainTextResponse(mosquitto_acl(admitted, services, *beside))
 
