@@ -21,7 +21,8 @@ import tomli_w
 import typer
 
 from benchmarks import environment as host_facts
-from benchmarks.load import running
+from benchmarks.brokers import running
+from benchmarks.processes import mebibytes, most_resident
 from benchmarks.soak import start
 from edgeloop import data
 from edgeloop.cli import console
@@ -87,7 +88,7 @@ def importing_torch() -> float:
     """Return the MiB that a process takes which imports torch, and does nothing."""
     words = [sys.executable, "-c", ALONE]
     found = subprocess.run(words, check=True, capture_output=True, text=True)  # noqa: S603 - ours
-    return _peak(found.stdout) or 0.0
+    return mebibytes(found.stdout, "VmHWM") or 0.0
 
 
 def measure(folder: Path, algorithm: str) -> Taken:
@@ -116,7 +117,7 @@ def follow(agent: psutil.Process, folder: Path, taken: Taken) -> None:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         try:
-            peak = peak_of(agent.pid)
+            peak = most_resident(agent.pid)
         except OSError:
             peak = None
         if peak is None:
@@ -128,16 +129,6 @@ def follow(agent: psutil.Process, folder: Path, taken: Taken) -> None:
             taken.rounds = peak
         time.sleep(0.01)  # between looks
     raise UnavailableError(DEVICE, f"has not ended in {PATIENCE:.0f} s", "try a quiet machine")
-
-
-def peak_of(process: int) -> float | None:
-    """Return the MiB that a process has taken at most; None once it has ended."""
-    return _peak(Path(f"/proc/{process}/status").read_text(encoding="ascii"))
-
-
-def _peak(text: str) -> float | None:
-    found = [line.split()[1] for line in text.splitlines() if line.startswith("VmHWM")]
-    return int(found[0]) / 1024 if found else None
 
 
 def is_online(port: int) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import publisher
-from benchmarks.load import _processor_seconds
+from benchmarks.processes import processor_seconds
 from edge.fleet.measured import quantile
 from edgeloop.runtime.child_processes import bound, environment
 
@@ -57,10 +57,10 @@ class Bare:
         process.stdin.write(f"{len(payloads)}\n")
         process.stdin.flush()
         process.stdout.readline()
-        before = _processor_seconds(process.pid)
+        before = processor_seconds(process.pid)
         left = publish(self._port, self._file)
         came = json.loads(process.stdout.readline())
-        return burst(left, came, _processor_seconds(process.pid) - before)
+        return burst(left, came, processor_seconds(process.pid) - before)
 
     def end(self) -> None:
         """Let it end."""

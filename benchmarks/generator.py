@@ -16,6 +16,7 @@ import numpy as np
 import typer
 
 from benchmarks import environment
+from benchmarks.processes import resident
 from cloud.generator_service import repository, server
 from cloud.generator_service.settings import Serving
 from edgeloop import generators
@@ -132,13 +133,6 @@ def _start(folder: Path) -> dict[str, float]:
 def _exercise(generator: Generator) -> None:
     for size in BATCHES:
         generator.synthesize(generator.sample_latents(size, seed=size))
-
-
-def resident(process: int | None) -> float:
-    """Return the memory (MiB) of a process that is in RAM, this one's by default."""
-    lines = Path(f"/proc/{process or 'self'}/status").read_text(encoding="utf-8").splitlines()
-    (line,) = (each for each in lines if each.startswith("VmRSS:"))
-    return int(line.split()[1]) / 1024
 
 
 def time_interleaved(contestants: list[BenchmarkedGenerator], calls: int) -> None:

@@ -27,8 +27,10 @@ from sqlalchemy import create_engine, text
 
 from benchmarks import environment as host_facts
 from benchmarks import publisher
+from benchmarks.brokers import running
 from benchmarks.bursts import Bare, Burst, burst, publish
-from benchmarks.load import _processor_seconds, running, wait_for
+from benchmarks.load import wait_for
+from benchmarks.processes import processor_seconds
 from edge.fleet.answers import Answers, parse_size, task_file
 from edgeloop.cli import console
 from edgeloop.mqtt.connection import Arrival, MqttConnection
@@ -136,7 +138,7 @@ class Aggregator:
 
     def _worked(self) -> float:
         """Return the processor seconds of all processes; not those of PostgreSQL."""
-        return sum(_processor_seconds(each.pid) for each in self._processes)
+        return sum(processor_seconds(each.pid) for each in self._processes)
 
     def _stored(self, contract: Contract, number: int) -> list[float]:
         """Return when each device's upload was stored, once the round is closed."""

@@ -5,7 +5,6 @@ that the aggregator is what takes time: its checks, ledger, acknowledgements.
 """
 
 import json
-import os
 import resource
 import secrets
 import signal
@@ -14,24 +13,20 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import psutil
 import tomli_w
 import typer
 
 from benchmarks import environment as host_facts
-from benchmarks.generator import resident
-from cloud.stack import mosquitto
-from cloud.stack.settings import StackBroker
+from benchmarks.brokers import running
+from benchmarks.processes import processor_seconds, resident
 from edgeloop.cli import console
 from edgeloop.client import Report
-from edgeloop.errors import UnavailableError
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.mqtt.connection import Arrival, MqttConnection
 from edgeloop.protocol import wire
@@ -39,7 +34,6 @@ from edgeloop.protocol.task import Contract, Opening, contract_topic, round_topi
 from edgeloop.protocol.wire import Envelope
 from edgeloop.runtime.child_processes import bound, edgeloop, environment
 from edgeloop.runtime.config import BrokerSettings
-from edgeloop.runtime.ports import free_port
 
 CLASSES, WIDTH, ROUNDS = 10, 512, 4
 
@@ -94,43 +88,12 @@ def measure(devices: int, store: str | None) -> Measured:
         stack.callback(process.terminate)
         upload_all(BrokerSettings(port=port), task, names)
         wait_for(folder / "task" / "summary.json", process)
-        processor, memory = _processor_seconds(process.pid), resident(process.pid)
+        processor, memory = processor_seconds(process.pid), resident(process.pid)
         summary = json.loads((folder / "task" / "summary.json").read_text())
         kept = sum(path.stat().st_size for path in (folder / "task").glob("ledger.sqlite*"))
     seconds = statistics.median(summary["seconds_by_round"][1:])
     each = kept / 1024 / devices if store is None else None
     return Measured(devices, seconds, processor / ROUNDS, memory, each)
-
-
-@contextmanager
-def running(folder: Path) -> Iterator[tuple[int, int]]:
-    """Run the Mosquitto that `edgeloop up` runs by `plain = true`; yield its port and process.
-
-    Raises:
-        UnavailableError: if it ends before it listens.
-    """
-    settings = StackBroker(port=free_port(), plain=True)
-    (folder / "broker").mkdir()
-    command = bound(mosquitto.prepare_broker(settings, folder / "broker").command, signal.SIGTERM)
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 - as `up` does
-    try:
-        while not _listens(process.pid, settings.port):
-            time.sleep(0.05)  # between looks
-            if process.poll() is not None:
-                raise UnavailableError("broker", f"ended with {process.returncode}", "try again")
-        yield settings.port, process.pid
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _listens(process: int, port: int) -> bool:
-    """Return whether it is this process that listens on a port."""
-    try:
-        found = psutil.Process(process).net_connections("tcp")
-    except psutil.NoSuchProcess:  # it has just ended
-        return False
-    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in found)
 
 
 def upload_all(broker: BrokerSettings, task: str, names: list[str]) -> None:
@@ -220,11 +183,6 @@ def _task(folder: Path, port: int, task: str, names: list[str], store: str | Non
     path = folder / "task.toml"
     path.write_text(tomli_w.dumps(table))
     return path
-
-
-def _processor_seconds(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def report(found: dict[str, list[Measured]], memory: dict[int, float]) -> None:

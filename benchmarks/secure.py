@@ -9,7 +9,7 @@ after its shares, so that the server has masks to take away for it.
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -46,47 +46,61 @@ def uploads() -> Iterator[tuple[str, Any, Any]]:
     yield f"{WEIGHTS:,} weights", WeightsUpload(200, weights_P), fedavg.summing
 
 
+class Stopwatch:
+    """Adds up what pieces of work take of the processor.
+
+    Attributes:
+        seconds: so far.
+    """
+
+    seconds = 0.0
+
+    def time(self, work: Callable[[], Any]) -> Any:
+        """Do a piece of work; return what it returns."""
+        begun = time.process_time()
+        found = work()
+        self.seconds += time.process_time() - begun
+        return found
+
+
 def exchange(count: int, what: str, upload: Any, summing: Any) -> dict[str, Any]:
     """Return what one round of so many devices takes."""
     values_V, names = summing.encode(upload), [f"device-{n:03}" for n in range(count)]
-    up, down, seconds = 0, 0, 0.0
+    own, others, servers = Stopwatch(), Stopwatch(), Stopwatch()
     me = names[1]
-
-    def of_device(name: str, work: Any) -> Any:
-        nonlocal seconds
-        begun = time.process_time()
-        found = work()
-        seconds += (time.process_time() - begun) * (name == me)
-        return found
-
-    devices = {name: of_device(name, partial(made, name, values_V)) for name in names}
+    watches = {name: own if name == me else others for name in names}
+    devices = {name: watches[name].time(partial(made, name, values_V)) for name in names}
     keys = {name: each.public_keys for name, each in devices.items()}
-    up += len(wire.encode(PLACE, keys[me]))
-    begun = time.process_time()
-    server = ServerRound(PLACE, keys, max(LEAST, count // 2 + 1))
-    spent = time.process_time() - begun
+    up, down = len(wire.encode(PLACE, keys[me])), 0
+    begin = partial(ServerRound, PLACE, keys, max(LEAST, count // 2 + 1))
+    server: ServerRound = servers.time(begin)
     while server.step <= 4:
-        said, answers = server.said(), {}
-        for place, name in enumerate(names):
-            if name not in said or (server.step > 2 and place % VANISHES == VANISHES - 1):
-                continue
-            answer = of_device(name, partial(devices[name].answer, said[name]))
-            if name == me:
-                up, down = up + len(answer), down + len(said[name])
-            answers[name] = wire.decode(answer, server.kind, sizes=server.sizes)[server.kind]
-        begun = time.process_time()
-        server.close(answers)
-        spent += time.process_time() - begun
-    plain = len(wire.encode(PLACE, upload))
+        said = server.said()
+        answers = {
+            name: watches[name].time(partial(devices[name].answer, said[name]))
+            for name in present(names, server.step)
+            if name in said
+        }
+        if me in answers:
+            up, down = up + len(answers[me]), down + len(said[me])
+        kind, sizes = server.kind, server.sizes
+        read = {name: wire.decode(each, kind, sizes=sizes)[kind] for name, each in answers.items()}
+        servers.time(partial(server.close, read))
     return {
         "upload": what,
         "devices": count,
-        "plain_bytes": plain,
+        "plain_bytes": len(wire.encode(PLACE, upload)),
         "up_bytes": up,
         "down_bytes": down,
-        "device_seconds": seconds,
-        "server_seconds": spent,
+        "device_seconds": own.seconds,
+        "server_seconds": servers.seconds,
     }
+
+
+def present(names: Sequence[str], step: int) -> list[str]:
+    """Return who answers a step: some vanish after their shares."""
+    gone = VANISHES - 1 if step > 2 else VANISHES
+    return [name for place, name in enumerate(names) if place % VANISHES != gone]
 
 
 def made(name: str, values_V: Any) -> DeviceRound:

@@ -7,17 +7,12 @@ Mosquitto on this machine, without TLS on either side: the receiving process' se
 from the first upload's leaving to the last receipt's.
 """
 
-# Over 320 lines: its two measurements share the devices that sign.
-
 import os
 import shutil
-import signal
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
@@ -28,7 +23,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from benchmarks import environment, publisher
+from benchmarks import brokers, environment, publisher
 from cloud.authority import keys
 from cloud.authority.identity import Identity
 from cloud.authority.keys import DEVICES, SERVICES
@@ -40,7 +35,6 @@ from edgeloop.cli import console
 from edgeloop.cohorts.batches import INFLIGHT
 from edgeloop.cohorts.mqtt import MqttCohort, RoundDeadlines
 from edgeloop.cohorts.uploads import MemoryLog
-from edgeloop.errors import BrokerSetupError
 from edgeloop.knowledge.prototypes import PrototypeUpload
 from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.mqtt.messages import Arrival, properties
@@ -48,10 +42,7 @@ from edgeloop.mqtt.seal import Seal
 from edgeloop.protocol import chunks, wire
 from edgeloop.protocol.task import SERVER, Contract, presence_topic, upload_topic
 from edgeloop.protocol.wire import Envelope
-from edgeloop.runtime import local_broker
-from edgeloop.runtime.child_processes import bound
 from edgeloop.runtime.config import BrokerSettings
-from edgeloop.runtime.ports import free_port
 
 TASK, RUN = "presses", "measured"
 CLASSES, WIDTH = 10, 100  # an upload of 4 KB
@@ -208,29 +199,6 @@ class Server:
         return found
 
 
-@contextmanager
-def mosquitto(folder: Path) -> Iterator[int]:
-    """Run a Mosquitto that lets everybody in; give its port.
-
-    Raises:
-        BrokerSetupError: if there is none.
-    """
-    if local_broker.program() is None:
-        raise BrokerSetupError("mosquitto", "is not installed", "install it")
-    port = free_port()
-    lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "max_queued_messages 0"]
-    broker = local_broker.mosquitto(folder, lines)
-    process = subprocess.Popen(  # noqa: S603
-        bound(broker.command, signal.SIGTERM), stderr=subprocess.DEVNULL
-    )
-    try:
-        environment.until_it_listens(process, port)
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def rounds(fleet: Fleet, folder: Path, repeats: int = REPEATS) -> dict[str, Any]:
     """Return what rounds of all devices take, signed and not, in turns."""
     contract = Contract(
@@ -251,7 +219,10 @@ def rounds(fleet: Fleet, folder: Path, repeats: int = REPEATS) -> dict[str, Any]
         notes = seals[name].signed(topic, b"online", {})
         server.checked(Arrival(topic, b"online", lambda: None, notes))
     found: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
-    with get_context("fork").Pool(1) as pool, mosquitto(folder) as port:
+    with (
+        get_context("fork").Pool(1) as pool,
+        brokers.plain(folder, "max_queued_messages 0") as (port, _),
+    ):
         servers = {kind: Server(port, pool, contract, server if kind else None) for kind in found}
         for number in range(repeats + 1):
             for kind, one in servers.items():

@@ -24,7 +24,7 @@ import tomli_w
 import typer
 
 from benchmarks import environment as host_facts
-from benchmarks.load import running
+from benchmarks.brokers import running
 from edgeloop import data
 from edgeloop.cli import console
 from edgeloop.data import Partition, Pool

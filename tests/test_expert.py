@@ -19,7 +19,7 @@ from edgeloop.gaussian import exporting
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.mixing import experts, weighing
 from edgeloop.models.split import SplitModel
-from tests.gaussian.test_client import BASE, CLASSES, SHAPE, drawn, exchanged, loaded
+from tests.gaussian.test_client import BASE, CLASSES, SHAPE, completed, drawn, exchanged, loaded
 
 WIDTH, BATCH, ROUNDS = 8, 4, 4
 
@@ -140,7 +140,6 @@ def test_the_exported_file_has_it(pixels: bool, form: str, tmp_path: Path) -> No
     found = expert.trained(PLAN, crew[0], broadcast)
     assert Trained(replace(found, joins=False), SHAPE).graph() is None
     found = replace(found, joins=True)
-    facts = {"class_names": list("abcd"), "shape": list(SHAPE), "pixels": pixels}
     content = exporting.classifier(
         BASE.graph,
         crew[0].mixture(broadcast),
@@ -149,11 +148,10 @@ def test_the_exported_file_has_it(pixels: bool, form: str, tmp_path: Path) -> No
         pixels=pixels,
         shape=SHAPE,
         names=("images", "scores"),
-        metadata=exporting.metadata_of("edgeloop.", facts, {"task": "t"}),
         network=Trained(found, SHAPE).graph(),
     )
     path = tmp_path / "model.onnx"
-    path.write_bytes(content)
+    path.write_bytes(completed(content, pixels))
     inputs = drawn(5, np.arange(40) % CLASSES).inputs
     read = (inputs + 1) * np.float32(127.5) if pixels else inputs
     assert np.allclose(open_model(path).scores(read), found.scores(inputs, broadcast), atol=1e-3)

@@ -77,14 +77,14 @@ def check_cohort(settings: TaskSettings) -> None:
     """
     name = settings.algorithm
     if settings.cohort.forgotten and not algorithms.info(name).forgets:
-        others = ", ".join(algorithms.asking("forgets"))
+        others = ", ".join(algorithms.names_with("forgets"))
         problem = f"{name} cannot take a device out: what it learned of one is in all numbers"
         remedy = f"begin a new run without it, or choose one of {others}"
         raise ConfigError("cohort.forgotten", problem, remedy)
     if settings.cohort.buffer is None or algorithms.info(name).averages:
         return
     problem = f"{name} does more with a round's uploads than average them"
-    others = ", ".join(algorithms.asking("averages"))
+    others = ", ".join(algorithms.names_with("averages"))
     raise ConfigError("cohort.buffer", problem, f"leave it out, or choose one of {others}")
 
 
@@ -122,7 +122,7 @@ class GeneratorHandle:
         computed = algorithms.info(settings.algorithm).base and settings.base in (None, bases.AUTO)
         if settings.generator is not None and not needed and not computed:
             problem = f"{settings.algorithm} asks none with these hyperparameters"
-            others = ", ".join(algorithms.asking("generator"))
+            others = ", ".join(algorithms.names_with("generator"))
             raise ConfigError("generator", problem, f"leave it out, or choose {others}")
         self.generator = (
             generators.load(
@@ -161,7 +161,7 @@ def load_base(settings: TaskSettings, begun: str | None = None) -> Base | None:
     if not algorithms.info(settings.algorithm).base:
         if settings.base is not None:
             problem = f"{settings.algorithm} trains networks, and asks none"
-            others = ", ".join(algorithms.asking("base"))
+            others = ", ".join(algorithms.names_with("base"))
             raise ConfigError("base", problem, f"leave it out, or choose {others}")
         return None
     base = _held(settings, begun)

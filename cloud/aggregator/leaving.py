@@ -6,6 +6,7 @@ The ledger's transaction decides; what comes after is done again at the next sta
 import logging
 import secrets
 from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from cloud.aggregator import alone, forgetting, outcome, standing
 from cloud.aggregator.ledger import Ledger
@@ -38,54 +39,93 @@ FLUSH_SECONDS = 20.0
 """For the broker to take the newest broadcast again."""
 
 
-def take_out(
-    settings: TaskSettings,
-    contract: Contract,
-    algorithm: Loaded,
-    ledger: Ledger,
-    devices: Collection[str],
-) -> Contract:
-    """Take devices out of a run, to the bit as if they had never been in it; return its contract.
+@dataclass(frozen=True)
+class StoredRun:
+    """A run as its ledger has it, which devices leave.
 
-    Args:
+    Attributes:
         settings: of the task.
         contract: of the run.
-        algorithm: one that can.
-        ledger: of the run.
-        devices: their names.
-
-    Raises:
-        RunError: if the ledger or the folder cannot be used; the devices are out, or they are not.
+        algorithm: of the run, from its contract.
+        ledger: open.
     """
-    forget = algorithm.remove_clients
-    assert forget is not None  # noqa: S101 - whoever cannot has said so
 
-    def without(number: int, state: bytes, broadcast: bytes) -> tuple[bytes, bytes]:
-        kept = standing.read(contract, algorithm, number, state, broadcast)
-        if kept is None:
-            return b"", b""  # what cannot be read may have their part in it
-        left = RunState(number, *forget(kept.state, devices))
-        return standing.frames(contract, left)
+    settings: TaskSettings
+    contract: Contract
+    algorithm: Loaded
+    ledger: Ledger
 
-    ledger.take_out(devices, without)
-    for device in sorted(devices):
-        text = "%s is taken out: what is left is as if it had never been there"
-        log.info(text, device, extra={"device": device})
-    tidy(settings, contract, algorithm, ledger)
-    return remaining(contract, ledger)
+    def take_out(self, devices: Collection[str]) -> "StoredRun":
+        """Take devices out, to the bit as if they had never been in it; return the run since.
 
+        Args:
+            devices: their names; the algorithm can forget them.
 
-def tidy(settings: TaskSettings, contract: Contract, algorithm: Loaded, ledger: Ledger) -> None:
-    """Remove what files still have of those who were taken out; nothing where nobody was."""
-    gone = ledger.departed()
-    if not gone:
-        return
-    ledger.scrub()
-    round_history.forget(settings.folder / "history", gone)
-    summary = settings.folder / "summary.json"
-    if summary.exists():
-        stands = standing.found(contract, algorithm, ledger)
-        outcome.rewrite(summary, contract, stands, gone)
+        Raises:
+            RunError: if ledger or folder cannot be used; the devices are out, or they are not.
+        """
+        forget = self.algorithm.remove_clients
+        assert forget is not None  # noqa: S101 - whoever cannot has said so
+
+        def without(number: int, state: bytes, broadcast: bytes) -> tuple[bytes, bytes]:
+            kept = standing.read(self.contract, self.algorithm, number, state, broadcast)
+            if kept is None:
+                return b"", b""  # what cannot be read may have their part in it
+            left = RunState(number, *forget(kept.state, devices))
+            return standing.frames(self.contract, left)
+
+        self.ledger.take_out(devices, without)
+        for device in sorted(devices):
+            text = "%s is taken out: what is left is as if it had never been there"
+            log.info(text, device, extra={"device": device})
+        self.tidy()
+        return replace(self, contract=remaining(self.contract, self.ledger))
+
+    def tidy(self) -> None:
+        """Remove what files still have of those who were taken out; nothing where nobody was."""
+        gone = self.ledger.departed()
+        if not gone:
+            return
+        self.ledger.scrub()
+        round_history.forget(self.settings.folder / "history", gone)
+        summary = self.settings.folder / "summary.json"
+        if summary.exists():
+            stands = standing.found(self.contract, self.algorithm, self.ledger)
+            outcome.rewrite(summary, self.contract, stands, gone)
+
+    def tell(self, connection: MqttConnection) -> None:
+        """Have the broker keep where the run stands, and nothing of before."""
+        if self._kept_run() == self.contract.run:
+            sweep(self.settings.broker, self.contract.task)
+            self._publish(connection)
+
+    def tell_again(self, connection: MqttConnection) -> None:
+        """Have the broker keep that the run is over, if it keeps nothing of the task any more."""
+        if self._kept_run() is None:
+            text = "task %s: the broker has lost that the run is over; telling it again"
+            log.info(text, self.contract.task)
+            self._publish(connection)
+
+    def _publish(self, connection: MqttConnection) -> None:
+        stands = standing.found(self.contract, self.algorithm, self.ledger)
+        members = Members(self.contract, LedgerMembers(self.ledger))
+        patience = RoundDeadlines(0, 0.0, 0.0)
+        cohort = MqttCohort(
+            connection, self.contract, self.algorithm, patience, self.ledger, members=members
+        )
+        cohort.tell(stands.rounds, stands.broadcast)
+        connection.flush(FLUSH_SECONDS)
+
+    def _kept_run(self) -> str | None:
+        """Return the run whose contract the broker keeps; None if it keeps none."""
+        task = self.contract.task
+        topics = [contract_topic(task)]
+        broker, name = self.settings.broker, _passing(task)
+        with MqttConnection(broker, name, topics, persistent=False) as connection:
+            try:
+                return leaving.contract_at(connection, task, alone.LISTEN_SECONDS).run
+            except ConfigError:
+                return None
 
 
 def sweep(broker: BrokerSettings, task: str) -> None:
@@ -119,56 +159,6 @@ def heard(connection: MqttConnection, contract: Contract, seconds: float | None)
             if device is not None:
                 return frozenset([device])
     return frozenset()
-
-
-def tell(
-    connection: MqttConnection,
-    broker: BrokerSettings,
-    contract: Contract,
-    algorithm: Loaded,
-    ledger: Ledger,
-) -> None:
-    """Have the broker keep where a run stands, and nothing of before."""
-    if _kept_run(broker, contract.task) != contract.run:
-        return
-    sweep(broker, contract.task)
-    _say_over(connection, contract, algorithm, ledger)
-
-
-def tell_again(
-    connection: MqttConnection,
-    broker: BrokerSettings,
-    contract: Contract,
-    algorithm: Loaded,
-    ledger: Ledger,
-) -> None:
-    """Have the broker keep that a run is over, if it keeps nothing of the task any more."""
-    if _kept_run(broker, contract.task) is None:
-        log.info(
-            "task %s: the broker has lost that the run is over; telling it again", contract.task
-        )
-        _say_over(connection, contract, algorithm, ledger)
-
-
-def _say_over(
-    connection: MqttConnection, contract: Contract, algorithm: Loaded, ledger: Ledger
-) -> None:
-    stands = standing.found(contract, algorithm, ledger)
-    members = Members(contract, LedgerMembers(ledger))
-    patience = RoundDeadlines(0, 0.0, 0.0)
-    cohort = MqttCohort(connection, contract, algorithm, patience, ledger, members=members)
-    cohort.tell(stands.rounds, stands.broadcast)
-    connection.flush(FLUSH_SECONDS)
-
-
-def _kept_run(broker: BrokerSettings, task: str) -> str | None:
-    """Return the run whose contract the broker keeps; None if it keeps none."""
-    topics = [contract_topic(task)]
-    with MqttConnection(broker, _passing(task), topics, persistent=False) as connection:
-        try:
-            return leaving.contract_at(connection, task, alone.LISTEN_SECONDS).run
-        except ConfigError:
-            return None
 
 
 def leave(settings: TaskSettings, device: str) -> bool:
@@ -247,9 +237,9 @@ def _leave(settings: TaskSettings, ledger: Ledger, device: str) -> None:
     algorithm = algorithms.load_for_contract(contract)
     alone.ensure_only_aggregator(settings.broker, contract)
     name, folder = client_id(settings.name, SERVER), settings.folder
+    run = StoredRun(settings, contract, algorithm, ledger)
     with MqttConnection(settings.broker, name, [], signed_in=folder) as connection:
-        left = take_out(settings, contract, algorithm, ledger, [device])
-        tell(connection, settings.broker, left, algorithm, ledger)
+        run.take_out([device]).tell(connection)
 
 
 def _passing(task: str) -> str:

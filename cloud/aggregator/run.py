@@ -244,9 +244,6 @@ class Run:
         """Return where the ledger says that the run stands; a new run stands at its beginning."""
         return standing.found(self.contract, algorithm, self.ledger)
 
-    def _frames(self, stood: RunState[Any, Any]) -> tuple[bytes, bytes]:
-        return standing.frames(self.contract, stood)
-
     def _connection(self, connected: bool) -> None:
         self.connected = connected
         self.metrics.connected(connected)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 
 from cloud.aggregator import alone, leaving
 from cloud.aggregator.answer_record import AnswerRecord
+from cloud.aggregator.leaving import StoredRun
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.membership import LedgerMembers, remaining
 from cloud.aggregator.metrics import Metrics
@@ -108,7 +109,7 @@ class RunDevices:
     def tidy(self, algorithm: Loaded) -> None:
         """Finish what a crash has left of taking devices out."""
         if self._ledger.departed():
-            leaving.tidy(self._settings, self.contract, algorithm, self._ledger)
+            self._stored(algorithm).tidy()
             leaving.sweep(self._settings.broker, self.contract.task)
 
     def let_go(self, algorithm: Loaded) -> None:
@@ -134,11 +135,11 @@ class RunDevices:
         """
         if not (named := self._to_forget()):
             return
-        broker, loaded = self._settings.broker, algorithm()
-        alone.ensure_only_aggregator(broker, self.contract)
+        loaded = algorithm()
+        alone.ensure_only_aggregator(self._settings.broker, self.contract)
         with connect() as connection:
             self._take_out(loaded, named)
-            leaving.tell(connection, broker, self.contract, loaded, self._ledger)
+            self._stored(loaded).tell(connection)
 
     def _to_forget(self) -> frozenset[str]:
         return frozenset(self._settings.cohort.forgotten) - self._ledger.departed()
@@ -163,8 +164,10 @@ class RunDevices:
 
     def _take_out(self, algorithm: Loaded, devices: Collection[str]) -> None:
         if devices:
-            facts = self._settings, self.contract, algorithm, self._ledger
-            self._invite(leaving.take_out(*facts, devices))
+            self._invite(self._stored(algorithm).take_out(devices).contract)
+
+    def _stored(self, algorithm: Loaded) -> StoredRun:
+        return StoredRun(self._settings, self.contract, algorithm, self._ledger)
 
     def tell_again(self, algorithm: Loaded, connect: Callable[[], MqttConnection]) -> None:
         """Have the broker keep that the run is over, if it has lost it; some were away.
@@ -173,11 +176,10 @@ class RunDevices:
             algorithm: of the run.
             connect: dials the broker, by the task's own name.
         """
-        broker = self._settings.broker
         try:
-            alone.ensure_only_aggregator(broker, self.contract)
+            alone.ensure_only_aggregator(self._settings.broker, self.contract)
             with connect() as connection:
-                leaving.tell_again(connection, broker, self.contract, algorithm, self._ledger)
+                self._stored(algorithm).tell_again(connection)
         except EdgeloopError as error:
             log.warning("cannot tell devices that the run is over: %s", error)
 
@@ -193,14 +195,13 @@ class RunDevices:
         """
         if algorithm.remove_clients is None:
             return
-        broker = self._settings.broker
         try:
-            alone.ensure_only_aggregator(broker, self.contract)
+            alone.ensure_only_aggregator(self._settings.broker, self.contract)
             with connect() as connection:
                 asking = self._ledger.departed()  # what a crash has left of it is done now
                 while asking := asking or leaving.heard(connection, self.contract, seconds):
                     self._take_out(algorithm, asking)
-                    leaving.tell(connection, broker, self.contract, algorithm, self._ledger)
+                    self._stored(algorithm).tell(connection)
                     asking = frozenset()
         except EdgeloopError as error:
             log.warning("cannot hear devices that ask to be taken out: %s", error)

@@ -25,11 +25,8 @@ from edgeloop.runtime.pace import LogRateLimiter
 LIFE = timedelta(days=7)
 """Of a device's certificate."""
 
-SERVICE_LIFE = timedelta(days=90)
-
 LIST_LIFE = timedelta(days=7)
 """Of a list of revoked certificates; it is made anew long before."""
-
 
 REFUSALS = 100
 """That are written down within a minute, of each kind."""
@@ -312,6 +309,6 @@ def _dates(certificate: x509.Certificate) -> str:
     return f"certificate {registry.hexadecimal(serial)} until {until:%Y-%m-%d %H:%M} UTC"
 
 
-def names_of(found: Collection[Device]) -> list[Identity]:
+def identities_of(found: Collection[Device]) -> list[Identity]:
     """Return the identities of those who are admitted now."""
     return [each.identity for each in found if each.revoked is None]

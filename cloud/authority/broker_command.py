@@ -14,7 +14,7 @@ import typer
 from cryptography import x509
 
 from cloud.authority import mosquitto, publishing, service
-from cloud.authority.authority import names_of
+from cloud.authority.authority import identities_of
 from cloud.authority.keys import DEVICES, SERVICES
 from cloud.authority.mosquitto import CONFIG, PID, RIGHTS, Listening
 from cloud.authority.rights import emqx_rules, mosquitto_acl
@@ -77,7 +77,7 @@ def acl(
     """Print who may read and write what, among those admitted now."""
     with service.opened(authority) as (found, settings):
         written = mosquitto_acl if form == "mosquitto" else emqx_rules
-        rights = written(names_of(found.admitted()), found.services(), settings.prefix)
+        rights = written(identities_of(found.admitted()), found.services(), settings.prefix)
     console.say(rights.rstrip())
 
 

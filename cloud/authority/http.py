@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud.authority.authority import Authority, DeniedError, names_of
+from cloud.authority.authority import Authority, DeniedError, identities_of
 from cloud.authority.identity import Identity
 from cloud.authority.keys import DEVICES, SERVICES
 from cloud.authority.registry import Signed
@@ -117,7 +117,8 @@ def app(authority: Authority, settings: AuthoritySettings, changed: Callable[[],
     api = FastAPI(title="edgeloop authority", docs_url=None, redoc_url=None, openapi_url=None)
     _health(api, authority)
     _devices(api, authority, settings, changed)
-    _operators(api, authority, settings, changed)
+    _overview(api, authority, settings)
+    _acts(api, authority, changed)
 
     @api.exception_handler(EdgeloopError)
     def refused(_: Request, error: Exception) -> JSONResponse:
@@ -191,9 +192,9 @@ def _devices(
         return granted(authority.renew(shown, asked.request.encode(), address(request.scope)))
 
 
-def _operators(
-    api: FastAPI, authority: Authority, settings: AuthoritySettings, changed: Callable[[], None]
-) -> None:
+def _overview(api: FastAPI, authority: Authority, settings: AuthoritySettings) -> None:
+    """Answer operators who look."""
+
     @api.get("/v1/devices")
     def devices() -> list[dict[str, Any]]:
         return [
@@ -209,9 +210,17 @@ def _operators(
 
     @api.get("/v1/rights")
     def rights() -> PlainTextResponse:
-        admitted = names_of(authority.admitted())
+        admitted = identities_of(authority.admitted())
         services, beside = authority.services(), (settings.prefix, settings.trusted)
         return PlainTextResponse(mosquitto_acl(admitted, services, *beside))
+
+    @api.get("/v1/audit")
+    def audit(most: Annotated[int, Field(ge=1, le=1000)] = 100) -> list[dict[str, str]]:
+        return [{**vars(each), "at": each.at.isoformat()} for each in authority.audit(most)]
+
+
+def _acts(api: FastAPI, authority: Authority, changed: Callable[[], None]) -> None:
+    """Do what operators ask for; each act is in the audit with their name."""
 
     @api.post("/v1/tokens")
     def make_token(asked: AdmissionRequest, request: Request) -> dict[str, str]:
@@ -230,10 +239,6 @@ def _operators(
         authority.revoke(Identity(asked.task, asked.name), _actor(request))
         changed()
         return {"revoked": True}
-
-    @api.get("/v1/audit")
-    def audit(most: Annotated[int, Field(ge=1, le=1000)] = 100) -> list[dict[str, str]]:
-        return [{**vars(each), "at": each.at.isoformat()} for each in authority.audit(most)]
 
 
 def _actor(request: Request) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from cloud.authority.authority import Authority, names_of
+from cloud.authority.authority import Authority, identities_of
 from cloud.authority.keys import DEVICES, SERVICES
 from cloud.authority.mosquitto import RIGHTS
 from cloud.authority.rights import mosquitto_acl
@@ -39,7 +39,7 @@ def write(authority: Authority, folder: Path, prefix: str, trusted: Iterable[str
     """
     with _alone(folder):
         changed = [_write_list(authority, folder, each) for each in (DEVICES, SERVICES)]
-        admitted, services = names_of(authority.admitted()), authority.services()
+        admitted, services = identities_of(authority.admitted()), authority.services()
         text = mosquitto_acl(admitted, services, prefix, trusted)
         if _content(folder / RIGHTS) != text.encode():
             atomic_files.write(folder / RIGHTS, text.encode(), 0o640)

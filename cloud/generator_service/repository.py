@@ -47,7 +47,7 @@ def write(
         _check_versions(model, version, described)
     with atomic_files.writing(repository):
         for model, part in _models(repository, name).items():
-            _write_model(model, folder / part, described, version, serving or Serving())
+            _write_model(model, folder / part, version, serving or Serving())
     return described
 
 
@@ -121,9 +121,7 @@ def _sizes(described: Manifest) -> tuple[object, ...]:
     )
 
 
-def _write_model(
-    model: Path, part: Path, described: Manifest, version: int, serving: Serving
-) -> None:
+def _write_model(model: Path, part: Path, version: int, serving: Serving) -> None:
     model.mkdir(parents=True, exist_ok=True)
     place = model / str(version)
     if not place.is_dir():

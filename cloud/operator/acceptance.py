@@ -141,7 +141,7 @@ def _wrong_needs(task: Task) -> str | None:
         if getattr(task.spec, what) is not None and not getattr(known, what):
             return f"{what}: {name} asks none; create another task without it"
     if task.spec.cohort.buffer is not None and not known.averages:
-        others = ", ".join(algorithms.asking("averages"))
+        others = ", ".join(algorithms.names_with("averages"))
         problem = f"cohort.buffer: {name} does more with a round's uploads than to average them"
         return f"{problem}; leave it out, or create another task with one of {others}"
     if "mqtt" not in known.runs_in:

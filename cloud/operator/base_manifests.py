@@ -49,17 +49,7 @@ def _metadata(base: Base) -> Manifest:
 
 def _claim(base: Base) -> Manifest:
     storage = base.spec.storage
-    named = {} if storage.class_name is None else {"storageClassName": storage.class_name}
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": _metadata(base),
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": storage.size}},
-            **named,
-        },
-    }
+    return objects.volume_claim(_metadata(base), storage.size, storage.class_name)
 
 
 def _service(base: Base) -> Manifest:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from cloud.operator import aggregators, base_manifests, jobs, pods, served
 from cloud.operator.cluster import Cluster
 from cloud.operator.generator_status import Observation
+from cloud.operator.outcomes import ReconcileResult, RemovalStep
 from cloud.operator.settings import OperatorSettings
-from cloud.operator.spec import Base
-from cloud.operator.tasks import ReconcileResult, utc
+from cloud.operator.spec import Base, Meta
+from cloud.operator.tasks import utc
 
 KIND = "Base"
 NO_IMAGE = "this operator knows no image of the generator service; give it --generator-image"
@@ -45,8 +46,8 @@ class Bases:
         """Look after a Base once; see `served.reconcile`."""
         return served.reconcile(self.cluster, Base, namespace, name, self._observe, self.now())
 
-    def remove(self, namespace: str, name: str) -> str | None:
-        """Take a Base down one step; return what is waited for, None once it is down.
+    def remove(self, namespace: str, name: str, _: float) -> RemovalStep:
+        """Take a Base down one step, however long that takes.
 
         Its volume and its Service are its own: the cluster deletes them with it.
 
@@ -55,13 +56,13 @@ class Bases:
         """
         found = self.cluster.read_now(KIND, namespace, name)
         if found is None:
-            return None
-        base = Base.model_validate(found)
-        if users := served.users(self.cluster, Base, namespace, name):
-            return f"used by {users}"
-        self.cluster.delete("StatefulSet", namespace, base_manifests.name_of(base.metadata))
-        running = self.cluster.list_now("Pod", namespace, base_manifests.labels(base.metadata))
-        return "its server to stop" if running else None
+            return RemovalStep()
+        meta = Meta.model_validate(found["metadata"])
+        if used := served.in_use(self.cluster, Base, namespace, name):
+            return used
+        self.cluster.delete("StatefulSet", namespace, base_manifests.name_of(meta))
+        running = self.cluster.list_now("Pod", namespace, base_manifests.labels(meta))
+        return RemovalStep("its server to stop" if running else None)
 
     def _observe(self, base: Base) -> Observation:
         if not self.settings.generator_image:

@@ -1,21 +1,21 @@
 """Looks after Devices: who has one that is live may be admitted, who has not is revoked."""
 
 import base64
-import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from cloud.operator import config, device_status, objects, selection
+from cloud.operator import config, device_status, objects, reading, selection
 from cloud.operator.admissions import Admissions, Known
 from cloud.operator.cluster import Cluster, Object
 from cloud.operator.device_status import Observation
 from cloud.operator.objects import Manifest
+from cloud.operator.outcomes import GivenUpError, ReconcileResult, RemovalStep
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Device, Meta, Task
-from cloud.operator.tasks import ReconcileResult, first_problem, utc
+from cloud.operator.tasks import utc
 from edgeloop.errors import ConfigError, EdgeloopError
 
 KIND = "Device"
@@ -25,11 +25,14 @@ TOKEN_HOURS = 7 * 24.0
 _MANAGED = "edgeloop-operator"
 
 
-class StillAdmittedError(Exception):
+class StillAdmittedError(GivenUpError):
     """A Device is deleted, and what it stands for is not waited for any longer."""
 
+    reason = "StillAdmitted"
 
-log = logging.getLogger(__name__)
+    def __init__(self, device: str, why: str) -> None:
+        remedy = "see edgeloop ca revoke, and cohort.evicted of its tasks"
+        super().__init__(f"{device} may still take part: {why}; {remedy}")
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,8 @@ class Devices:
         Raises:
             ApiException: if the cluster refuses something, or is away.
         """
-        found = self.cluster.read(KIND, namespace, name)
-        if found is None or found["metadata"].get("deletionTimestamp"):
-            return None
-        try:
-            device = Device.model_validate(found)
-        except ValidationError as error:
-            text = "Device %s/%s is not followed: %s; apply the CRDs of this operator's version"
-            log.warning(text, namespace, name, first_problem(error))
+        device = reading.live(self.cluster, Device, namespace, name)
+        if device is None:
             return None
         seen = self._observe(device)
         told = device_status.build_status(device, seen, self.now())
@@ -70,7 +67,7 @@ class Devices:
         turned = told["phase"] != device.status.get("phase")
         return ReconcileResult(told["phase"], seen.problem or seen.done, turned)
 
-    def remove(self, namespace: str, name: str, seconds: float) -> tuple[str | None, str]:
+    def remove(self, namespace: str, name: str, seconds: float) -> RemovalStep:
         """Let a deleted Device go, one step.
 
         Args:
@@ -78,39 +75,36 @@ class Devices:
             name: of it.
             seconds: since its removal began.
 
-        Returns:
-            what is waited for, None once nothing is; and what was done, empty for nothing.
-
         Raises:
             ApiException: if the cluster refuses something, or is away.
             StillAdmittedError: if what it stands for is not waited for any longer.
         """
         found = self.cluster.read_now(KIND, namespace, name)
         if found is None:
-            return None, ""
+            return RemovalStep()
         try:
             device = Device.model_validate(found)
-        except ValidationError:
-            return None, ""
+        except ValidationError as error:
+            problem = f"its spec cannot be read ({reading.first_problem(error)})"
+            raise StillAdmittedError(name, problem) from error
         if self._twin(device):
-            return None, ""  # the other one speaks for the device
-        waits, done = self._withdrawn(device, seconds)
-        if waits is not None and seconds > self.settings.forget_seconds:
-            remedy = "see edgeloop ca revoke, and cohort.evicted of its tasks"
-            raise StillAdmittedError(f"{device.name} may still take part: {waits}; {remedy}")
-        return waits, done
+            return RemovalStep()  # the other one speaks for the device
+        step = self._withdrawn(device, seconds)
+        if step.waits_for is not None and seconds > self.settings.forget_seconds:
+            raise StillAdmittedError(device.name, step.waits_for)
+        return step
 
-    def _withdrawn(self, device: Device, seconds: float) -> tuple[str | None, str]:
-        """Revoke a deleted device; return what is waited for, and what was done."""
-        done, tasks = "", self._tasks(device.metadata.namespace)
+    def _withdrawn(self, device: Device, seconds: float) -> RemovalStep:
+        """Revoke a deleted device, and see whether its tasks go on without it."""
+        revoked, tasks = "", reading.listed(self.cluster, Task, device.metadata.namespace)
         if self.admissions is not None:
             try:
                 self._take_back(self.admissions, device.status.get("invitations", ()))
                 known = self._known(device, tasks, self.admissions, seconds)
                 admitted = [task for task, each in known.items() if each.admitted]
-                done = self._revoke(device, self.admissions, admitted)
+                revoked = self._revoke(device, self.admissions, admitted)
             except EdgeloopError as error:
-                return str(error), ""
+                return RemovalStep(str(error))
         left = [
             each.metadata.name
             for each in tasks
@@ -118,10 +112,11 @@ class Devices:
             and selection.invites(each, device.name)
             and device.name not in each.status.get("evicted", ())
         ]
-        return (f"{', '.join(left)} to go on without it" if left else None), done
+        waits_for = f"{', '.join(left)} to go on without it" if left else None
+        return RemovalStep(waits_for, revoked)
 
     def _observe(self, device: Device) -> Observation:
-        tasks = self._tasks(device.metadata.namespace)
+        tasks = reading.listed(self.cluster, Task, device.metadata.namespace)
         evicted = [t.metadata.name for t in tasks if device.name in t.status.get("evicted", ())]
         if self.admissions is None:
             return Observation(evicted, has_authority=False)
@@ -247,19 +242,9 @@ class Devices:
         """Return whether another Device that is live has the same name at the broker."""
         return any(
             other.name == device.name and other.is_live
-            for each in self.cluster.list_labelled(KIND, device.metadata.namespace)
-            if each["metadata"]["uid"] != device.metadata.uid
-            for other in [Device.model_validate(each)]
+            for other in reading.listed(self.cluster, Device, device.metadata.namespace)
+            if other.metadata.uid != device.metadata.uid
         )
-
-    def _tasks(self, namespace: str) -> list[Task]:
-        found = []
-        for each in self.cluster.list_labelled("FederatedTask", namespace):
-            try:
-                found.append(Task.model_validate(each))
-            except ValidationError:  # its own look says so
-                continue
-        return found
 
 
 def secret_name(device: Meta) -> str:

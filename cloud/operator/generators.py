@@ -7,13 +7,17 @@ from cloud.operator import jobs, pods, served
 from cloud.operator.cluster import Cluster
 from cloud.operator.generator_status import Observation
 from cloud.operator.objects import Manifest
+from cloud.operator.outcomes import ReconcileResult, RemovalStep
 from cloud.operator.settings import OperatorSettings
-from cloud.operator.spec import Generator
-from cloud.operator.tasks import ReconcileResult, utc
+from cloud.operator.spec import Generator, Meta
+from cloud.operator.tasks import utc
 from cloud.operator.triton import Triton, UnavailableError
 
 KIND = "Generator"
 NO_SERVER = "this operator knows no Triton server, or no volume claim of its model repository"
+
+LAST_SECONDS = 300.0
+"""For which one that is deleted waits for a server that does not answer."""
 
 
 @dataclass(frozen=True)
@@ -36,24 +40,34 @@ class Generators:
         """Look after a Generator once; see `served.reconcile`."""
         return served.reconcile(self.cluster, Generator, namespace, name, self._observe, self.now())
 
-    def remove(self, namespace: str, name: str) -> str | None:
-        """Take a Generator down one step; return what is waited for, None once it is down.
+    def remove(self, namespace: str, name: str, seconds: float) -> RemovalStep:
+        """Take a Generator down one step.
+
+        Args:
+            namespace: where it is.
+            name: of it.
+            seconds: since its removal began.
 
         Raises:
-            UnavailableError: if Triton does not answer.
+            ApiException: if the cluster refuses something, or is away.
         """
         found = self.cluster.read_now(KIND, namespace, name)
         if found is None or self.triton is None:
-            return None
-        generator = Generator.model_validate(found)
-        if users := served.users(self.cluster, Generator, namespace, name):
-            return f"used by {users}"
-        if self.triton.served(name):
-            self.triton.unload(name)
-        remover = jobs.remover(generator, self.settings)
-        self._delete_finished_jobs(generator, [remover])
-        state = self._run_job(remover)
-        return None if state in ("Complete", "Failed") else "the removal of its files"
+            return RemovalStep()
+        if used := served.in_use(self.cluster, Generator, namespace, name):
+            return used
+        try:
+            if self.triton.served(name):
+                self.triton.unload(name)
+        except UnavailableError as error:
+            return RemovalStep(f"Triton: {error}" if seconds < LAST_SECONDS else None)
+        return self._without_files(Meta.model_validate(found["metadata"]))
+
+    def _without_files(self, meta: Meta) -> RemovalStep:
+        remover = jobs.remover(meta, self.settings)
+        self._delete_finished_jobs(meta, [remover])
+        ended = self._run_job(remover) in ("Complete", "Failed")
+        return RemovalStep(None if ended else "the removal of its files")
 
     def _observe(self, generator: Generator) -> Observation:
         if self.triton is None:
@@ -78,7 +92,7 @@ class Generators:
             version: jobs.writer(generator, version, self.settings)
             for version in jobs.versions(generator.spec)
         }
-        self._delete_finished_jobs(generator, wanted.values())
+        self._delete_finished_jobs(generator.metadata, wanted.values())
         for version, job in wanted.items():
             state = self._run_job(job)
             if state == "Failed":
@@ -99,10 +113,10 @@ class Generators:
             return ""
         return jobs.job_outcome(held)
 
-    def _delete_finished_jobs(self, generator: Generator, wanted: Iterable[Manifest]) -> None:
+    def _delete_finished_jobs(self, generator: Meta, wanted: Iterable[Manifest]) -> None:
         """Delete the jobs that are wanted no more."""
         names = {job["metadata"]["name"] for job in wanted}
-        namespace = generator.metadata.namespace
+        namespace = generator.namespace
         for job in self.cluster.list_labelled("Job", namespace, jobs.labels(generator)):
             if job["metadata"]["name"] not in names:
                 self.cluster.delete("Job", namespace, job["metadata"]["name"])

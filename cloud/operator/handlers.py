@@ -4,8 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import kopf
 from kubernetes.client.exceptions import ApiException
@@ -13,22 +12,21 @@ from urllib3.exceptions import HTTPError
 
 from cloud.operator import cluster
 from cloud.operator.bases import Bases
-from cloud.operator.devices import Devices, StillAdmittedError
+from cloud.operator.devices import Devices
 from cloud.operator.generators import Generators
 from cloud.operator.monitor import Monitor
+from cloud.operator.outcomes import GivenUpError, ReconcileResult, RemovalStep
 from cloud.operator.removals import LeftBehindError, Removals
 from cloud.operator.spec import GROUP, VERSION
-from cloud.operator.tasks import ReconcileResult, Tasks
-from cloud.operator.triton import UnavailableError
+from cloud.operator.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 Reconcile = Callable[[str, str], ReconcileResult | None]
+Remove = Callable[[str, str, float], RemovalStep]
+Answer = TypeVar("Answer")
 
 FINALIZER = f"{GROUP}/operator"
-LAST_SECONDS = 300.0
-"""For which a Generator that is deleted waits for a server that does not answer."""
-
 
 _DEVICES_LESS_OFTEN = 6
 """Of intervals between two looks at a Device: there may be thousands, and few turn."""
@@ -66,19 +64,16 @@ def registry(carers: Carers, monitor: Monitor, interval: float) -> kopf.Operator
     """
     made = kopf.OperatorRegistry()
     kopf.on.login(registry=made)(kopf.login_via_client)
-    for kind, plural, reconcile, often in (
-        ("FederatedTask", "federatedtasks", carers.tasks.reconcile, 1),
-        ("Generator", "generators", carers.generators.reconcile, 1),
-        ("Base", "bases", carers.bases.reconcile, 1),
-        ("Device", "devices", carers.devices.reconcile, _DEVICES_LESS_OFTEN),
+    learn = carers.tasks.cluster.learn
+    for kind, reconcile, remove, often in (
+        ("FederatedTask", carers.tasks.reconcile, carers.removals.remove, 1),
+        ("Generator", carers.generators.reconcile, carers.generators.remove, 1),
+        ("Base", carers.bases.reconcile, carers.bases.remove, 1),
+        ("Device", carers.devices.reconcile, carers.devices.remove, _DEVICES_LESS_OFTEN),
     ):
-        learn = carers.tasks.cluster.learn
-        watched = WatchedKind(kind, plural, reconcile, monitor, learn)
+        watched = WatchedKind(kind, reconcile, remove, monitor, learn)
         _watch(made, watched, interval * often)
-    _take_down_tasks(made, carers.removals, monitor)
-    _take_down_generators(made, carers.generators, monitor)
-    _take_down_bases(made, carers.bases, monitor)
-    _take_down_devices(made, carers.devices, monitor)
+        _take_down(made, watched)
     return made
 
 
@@ -99,13 +94,26 @@ def settings(made: kopf.OperatorSettings, interval: float) -> kopf.OperatorSetti
 
 @dataclass(frozen=True)
 class WatchedKind:
-    """A kind of resource, and what looks after it."""
+    """A kind of resource, and what looks after it.
+
+    Attributes:
+        kind: its name.
+        reconcile: looks at one, by namespace and name.
+        remove: takes a step of a deleted one's removal, also by the seconds since that began.
+        monitor: told what came of it.
+        learn: takes over an object as kopf has just seen it.
+    """
 
     kind: str
-    plural: str
     reconcile: Reconcile
+    remove: Remove
     monitor: Monitor
-    learn: Callable[[str, dict[str, Any]], None] = lambda kind, held: None
+    learn: Callable[[str, dict[str, Any]], None]
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Where kopf finds it: group, version, plural."""
+        return GROUP, VERSION, f"{self.kind.lower()}s"
 
     def reconcile_once(self, namespace: str, name: str, retry: int) -> tuple[str, str] | None:
         """Look at a resource; return its phase and what is wrong, if the phase is a new one."""
@@ -140,96 +148,38 @@ def _watch(made: kopf.OperatorRegistry, watched: WatchedKind, interval: float) -
             kind = "Warning" if turned[0] in _WARNED else "Normal"
             kopf.event(body, type=kind, reason=turned[0], message=turned[1] or f"is {turned[0]}")
 
-    kind = (GROUP, VERSION, watched.plural)
-    kopf.on.create(*kind, id="create", registry=made)(look)
-    kopf.on.update(*kind, id="update", field="spec", registry=made)(look)
-    kopf.timer(*kind, id="look", interval=interval, registry=made)(look)
+    kopf.on.create(*watched.place, id="create", registry=made)(look)
+    kopf.on.update(*watched.place, id="update", field="spec", registry=made)(look)
+    kopf.timer(*watched.place, id="look", interval=interval, registry=made)(look)
 
 
-def _take_down_tasks(made: kopf.OperatorRegistry, removals: Removals, monitor: Monitor) -> None:
-    def remove_task(
-        *,
-        namespace: str | None,
-        name: str,
-        body: kopf.Body,
-        retry: int,
-        runtime: timedelta,
-        **_: Any,
+def _take_down(made: kopf.OperatorRegistry, watched: WatchedKind) -> None:
+    """Take a deleted object's next step; its finalizer stays while something is waited for."""
+
+    def remove(
+        *, namespace: str | None, name: str, body: kopf.Body, retry: int, runtime: Any, **_: Any
     ) -> None:
-        seconds, about = runtime.total_seconds(), f"FederatedTask {namespace}/{name}"
+        about = f"{watched.kind} {namespace}/{name}"
+        seconds = runtime.total_seconds()
         try:
-            waits = _retrying(about, lambda: removals.remove(str(namespace), name, seconds), retry)
-        except LeftBehindError as error:
-            waits = None
+            step = _retrying(about, lambda: watched.remove(str(namespace), name, seconds), retry)
+        except GivenUpError as error:
+            step = RemovalStep()
             log.warning("%s: %s", about, error)
-            monitor.left_behind()
-            kopf.event(body, type="Warning", reason="LeftBehind", message=str(error))
-        if waits is not None:
-            raise kopf.TemporaryError(f"{about}: waits for {waits}", delay=_delay(retry))
-        monitor.gone("FederatedTask", str(namespace), name)
+            if isinstance(error, LeftBehindError):
+                watched.monitor.left_behind()
+            kopf.event(body, type="Warning", reason=error.reason, message=str(error))
+        if step.revoked:
+            log.info("%s: %s", about, step.revoked)
+            kopf.event(body, type="Normal", reason="Revoked", message=step.revoked)
+        if step.waits_for is not None:
+            raise kopf.TemporaryError(f"{about}: waits for {step.waits_for}", delay=_delay(retry))
+        watched.monitor.gone(watched.kind, str(namespace), name)
 
-    kopf.on.delete(GROUP, VERSION, "federatedtasks", id="remove", registry=made)(remove_task)
-
-
-def _take_down_generators(
-    made: kopf.OperatorRegistry, generators: Generators, monitor: Monitor
-) -> None:
-    def remove_generator(
-        *, namespace: str | None, name: str, retry: int, runtime: timedelta, **_: Any
-    ) -> None:
-        about = f"Generator {namespace}/{name}"
-        try:
-            waits = _retrying(about, lambda: generators.remove(str(namespace), name), retry)
-        except UnavailableError as error:
-            waits = str(error) if runtime.total_seconds() < LAST_SECONDS else None
-        if waits is not None:
-            raise kopf.TemporaryError(f"{about}: waits: {waits}", delay=_delay(retry))
-        monitor.gone("Generator", str(namespace), name)
-
-    kopf.on.delete(GROUP, VERSION, "generators", id="remove", registry=made)(remove_generator)
+    kopf.on.delete(*watched.place, id="remove", registry=made)(remove)
 
 
-def _take_down_bases(made: kopf.OperatorRegistry, bases: Bases, monitor: Monitor) -> None:
-    def remove_base(*, namespace: str | None, name: str, retry: int, **_: Any) -> None:
-        about = f"Base {namespace}/{name}"
-        waits = _retrying(about, lambda: bases.remove(str(namespace), name), retry)
-        if waits is not None:
-            raise kopf.TemporaryError(f"{about}: waits: {waits}", delay=_delay(retry))
-        monitor.gone("Base", str(namespace), name)
-
-    kopf.on.delete(GROUP, VERSION, "bases", id="remove", registry=made)(remove_base)
-
-
-def _take_down_devices(made: kopf.OperatorRegistry, devices: Devices, monitor: Monitor) -> None:
-    def remove_device(
-        *,
-        namespace: str | None,
-        name: str,
-        body: kopf.Body,
-        retry: int,
-        runtime: timedelta,
-        **_: Any,
-    ) -> None:
-        seconds, about = runtime.total_seconds(), f"Device {namespace}/{name}"
-        try:
-            waits, done = _retrying(
-                about, lambda: devices.remove(str(namespace), name, seconds), retry
-            )
-        except StillAdmittedError as error:
-            waits, done = None, ""
-            log.warning("%s: %s", about, error)
-            kopf.event(body, type="Warning", reason="StillAdmitted", message=str(error))
-        if done:
-            log.info("%s: %s", about, done)
-            kopf.event(body, type="Normal", reason="Revoked", message=done)
-        if waits is not None:
-            raise kopf.TemporaryError(f"{about}: waits for {waits}", delay=_delay(retry))
-        monitor.gone("Device", str(namespace), name)
-
-    kopf.on.delete(GROUP, VERSION, "devices", id="remove", registry=made)(remove_device)
-
-
-def _retrying(about: str, ask: Callable[[], Any], retry: int) -> Any:
+def _retrying(about: str, ask: Callable[[], Answer], retry: int) -> Answer:
     """Try again later, and later each time, what the cluster refuses or does not answer."""
     try:
         return ask()

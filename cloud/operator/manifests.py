@@ -105,17 +105,8 @@ def config_map(task: Task, text: str) -> Manifest:
 
 def _claim(task: Task) -> Manifest:
     storage = task.spec.storage
-    named = {} if storage.class_name is None else {"storageClassName": storage.class_name}
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": metadata(task, owned=not storage.retain),
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": storage.size}},
-            **named,
-        },
-    }
+    about = metadata(task, owned=not storage.retain)
+    return objects.volume_claim(about, storage.size, storage.class_name)
 
 
 def _service(task: Task) -> Manifest:

@@ -41,6 +41,27 @@ def failure_policy(container: str) -> Manifest:
     }
 
 
+def volume_claim(metadata: Manifest, size: str, class_name: str | None) -> Manifest:
+    """Return the claim of a volume that one pod at a time writes.
+
+    Args:
+        metadata: of the claim.
+        size: of the volume.
+        class_name: of its StorageClass; None for the cluster's own.
+    """
+    named = {} if class_name is None else {"storageClassName": class_name}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": metadata,
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": size}},
+            **named,
+        },
+    }
+
+
 def with_digest(manifest: Manifest) -> Manifest:
     """Return a manifest with its own digest among its annotations."""
     metadata = manifest["metadata"]

@@ -48,7 +48,8 @@ def _version(held: str | None) -> str | None:
 
 def _served(asked: GeneratorReference, name: str, generator: Generator | None) -> int:
     if generator is None:
-        raise NotReadyError(f"generator {name}: there is no such Generator in this namespace")
+        problem = "this namespace has no such Generator, or none that can be read"
+        raise NotReadyError(f"generator {name}: {problem}")
     key = "version" if asked.channel == "Stable" else "canaryVersion"
     served = generator.status.get(key)
     if served is None:
@@ -88,7 +89,7 @@ def base_of(
 
 def _served_base(asked: AskedBase, name: str, base: Base | None) -> str:
     if base is None:
-        problem = f"base {name}: there is no such Base in this namespace"
+        problem = f"base {name}: this namespace has no such Base, or none that can be read"
         raise NotReadyError(f"{problem}; create it, or another task with another one", "NoSuchBase")
     stable = asked.channel == "Stable"
     if not stable and base.spec.canary is None:

@@ -8,21 +8,24 @@ import tomli_w
 from kubernetes.client.exceptions import ApiException
 from pydantic import ValidationError
 
-from cloud.operator import cluster, config, forgetting, jobs, manifests, objects, pods
+from cloud.operator import cluster, config, forgetting, jobs, manifests, objects, pods, reading
 from cloud.operator.cluster import Cluster, Object
 from cloud.operator.manifests import ResolvedTask
+from cloud.operator.outcomes import GivenUpError, RemovalStep
 from cloud.operator.references import NotReadyError
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Meta, Store, Task
 from cloud.operator.task_certificates import TaskCertificates
-from cloud.operator.tasks import KIND, WAITING, first_problem, initial_config, utc
+from cloud.operator.tasks import KIND, WAITING, initial_config, utc
 
 _TERMINATING = "it is being terminated"
 """What the cluster says of a namespace in which nothing can be made any more."""
 
 
-class LeftBehindError(Exception):
+class LeftBehindError(GivenUpError):
     """What a task has left could not be taken back, and is not waited for any longer."""
+
+    reason = "LeftBehind"
 
     def __init__(self, why: str) -> None:
         place = "what it left at the broker and in its database is still there"
@@ -47,8 +50,8 @@ class Removals:
     certificates: TaskCertificates
     now: Callable[[], str] = utc
 
-    def remove(self, namespace: str, name: str, seconds: float) -> str | None:
-        """Take a task down one step; return what is waited for, None once it is down.
+    def remove(self, namespace: str, name: str, seconds: float) -> RemovalStep:
+        """Take a task down one step.
 
         Its volume must not go before its aggregator: the owner's reference would delete both at
         once.
@@ -64,18 +67,19 @@ class Removals:
         """
         found = self.cluster.read_now(KIND, namespace, name)
         if found is None:
-            return None
+            return RemovalStep()
         meta = Meta.model_validate(found["metadata"])
         self.cluster.delete("StatefulSet", namespace, manifests.name_of(meta))
         if (found["spec"].get("ingest") or {}).get("replicas"):
             self.cluster.delete("Deployment", namespace, manifests.ingest_name(meta))
         for labels in (manifests.labels(meta), manifests.ingest_labels(meta)):
             if self.cluster.list_now("Pod", namespace, labels):
-                return "the aggregator to stop"
+                return RemovalStep("the aggregator to stop")
         try:
-            return self._clean_up(found, meta)
+            return RemovalStep(self._clean_up(found, meta))
         except ValidationError as error:
-            raise LeftBehindError(f"its spec cannot be read ({first_problem(error)})") from error
+            problem = f"its spec cannot be read ({reading.first_problem(error)})"
+            raise LeftBehindError(problem) from error
         except ApiException as error:
             why = cluster.error_message(error)
             late = seconds > self.settings.forget_seconds or _TERMINATING in why

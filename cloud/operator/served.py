@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from pydantic import ValidationError
-
-from cloud.operator import generator_status
+from cloud.operator import generator_status, reading
 from cloud.operator.cluster import Cluster
 from cloud.operator.generator_status import Observation
-from cloud.operator.spec import Base, Generator, Task
+from cloud.operator.outcomes import ReconcileResult, RemovalStep
+from cloud.operator.spec import Base, Generator
 from cloud.operator.status import OVER
-from cloud.operator.tasks import ReconcileResult
 
 Served = TypeVar("Served", Generator, Base)
 
@@ -36,12 +34,8 @@ def reconcile(
     Raises:
         ApiException: if the cluster refuses something, or is away.
     """
-    found = cluster.read(kind.__name__, namespace, name)
-    if found is None or found["metadata"].get("deletionTimestamp"):
-        return None
-    try:
-        read = kind.model_validate(found)
-    except ValidationError:
+    read = reading.live(cluster, kind, namespace, name)
+    if read is None:
         return None
     told = generator_status.build_status(read, observe(read), now)
     if {key: each for key, each in told.items() if each is not None} != read.status:
@@ -50,15 +44,18 @@ def reconcile(
     return ReconcileResult(told["phase"], told["lastError"], turned)
 
 
-def users(cluster: Cluster, kind: type[Generator] | type[Base], namespace: str, name: str) -> str:
-    """Return the tasks that are not over and ask for one, as a person reads a list."""
-    found = cluster.list_labelled("FederatedTask", namespace)
-    tasks = [Task.model_validate(each) for each in found]
-    return ", ".join(
-        task.metadata.name
-        for task in tasks
-        if (asked := getattr(task.spec, kind.__name__.lower())) is not None
-        and asked.name == name
-        and task.status.get("phase") not in OVER
-        and task.metadata.deletion_timestamp is None
-    )
+def in_use(
+    cluster: Cluster, kind: type[Generator] | type[Base], namespace: str, name: str
+) -> RemovalStep | None:
+    """Return that one that is deleted waits for tasks which are not over; None if none asks for it.
+
+    Tasks count that cannot be read, too.
+    """
+    users = [
+        each["metadata"]["name"]
+        for each in cluster.list_labelled("FederatedTask", namespace)
+        if (each["spec"].get(kind.__name__.lower()) or {}).get("name") == name
+        and (each.get("status") or {}).get("phase") not in OVER
+        and not each["metadata"].get("deletionTimestamp")
+    ]
+    return RemovalStep(f"the tasks that use it: {', '.join(users)}") if users else None

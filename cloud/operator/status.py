@@ -114,7 +114,7 @@ def build_status(task: Task, seen: Observation, now: str) -> Status:
         status["beginning"] = seen.beginning
     phase = phase_of(task, seen, int(status.get("restarts", 0)))
     status |= {"phase": phase, "progress": f"{status.get('round', 0)}/{status['rounds']}"}
-    status |= _error(task, seen, phase) | _times(task.status, phase, now)
+    status |= _error(task, seen) | _times(task.status, phase, now)
     conditions = [
         replace(each, generation=task.metadata.generation)
         for each in _conditions(task, seen, phase)
@@ -212,7 +212,7 @@ def _counted(task: Task, seen: Observation) -> Status:
     return {**pod, "restarts": 0 if closed or spec_changed(task) else row}
 
 
-def _error(task: Task, seen: Observation, phase: Phase) -> Status:
+def _error(task: Task, seen: Observation) -> Status:
     """Return what is wrong, for a person: an empty sentence if nothing is."""
     if is_over(task):
         return {"lastError": task.status.get("lastError", "")}

@@ -33,6 +33,6 @@ def wrong_sums(task: Task) -> str | None:
         if not (known.averages or known.base):
             problem = f"cohort.secure: {name} needs single uploads"
             return f"{problem}; create another task with one of " + ", ".join(
-                algorithms.asking("averages")
+                algorithms.names_with("averages")
             )
     return None

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kubernetes.client.exceptions import ApiException
-from pydantic import ValidationError
 
 from cloud.operator import (
     aggregators,
@@ -15,19 +14,20 @@ from cloud.operator import (
     config,
     manifests,
     pods,
+    reading,
     references,
     selection,
     status,
 )
 from cloud.operator.acceptance import Acceptance
-from cloud.operator.cluster import Cluster, Object
+from cloud.operator.cluster import Cluster
 from cloud.operator.manifests import ResolvedTask
+from cloud.operator.outcomes import ReconcileResult
 from cloud.operator.selection import Selection
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Base, Device, Generator, Meta, Selector, Task
 from cloud.operator.status import Observation, PodObservation
 from cloud.operator.task_certificates import TaskCertificates
-from edgeloop.runtime import wording
 
 KIND = "FederatedTask"
 WAITING = (403, 422)
@@ -37,23 +37,6 @@ WAITING = (403, 422)
 def utc() -> str:
     """Return the time now, as Kubernetes writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-@dataclass(frozen=True)
-class ReconcileResult:
-    """What a look at a resource came to.
-
-    Attributes:
-        phase: that it is in.
-        problem: what is wrong; empty if nothing is.
-        phase_changed: whether the phase is a new one.
-        newly_refused: whether its spec is not followed, and was before.
-    """
-
-    phase: str
-    problem: str
-    phase_changed: bool
-    newly_refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,17 +61,12 @@ class Tasks:
         Raises:
             ApiException: if the cluster refuses something, or is away.
         """
-        found = self.cluster.read(KIND, namespace, name)
-        if found is None or found["metadata"].get("deletionTimestamp"):
-            return None
-        try:
-            task = Task.model_validate(found)
-        except ValidationError as error:
-            self._unreadable(found, error)
+        task = reading.live(self.cluster, Task, namespace, name)
+        if task is None:
             return None
         evicted: tuple[str, ...] = ()
         try:
-            evicted = selection.sent_away(task, self._devices(namespace))
+            evicted = selection.sent_away(task, reading.listed(self.cluster, Device, namespace))
             seen = self._observe(task, evicted)
         except ApiException as error:
             if error.status in WAITING:
@@ -96,10 +74,6 @@ class Tasks:
                 self._write_status(task, Observation(obstacle=said, evicted=evicted))
             raise
         return self._write_status(task, replace(seen, evicted=evicted))
-
-    def _devices(self, namespace: str) -> list[Device]:
-        listed = self.cluster.list_labelled("Device", namespace)
-        return [Device.model_validate(each) for each in listed]
 
     def _observe(self, task: Task, evicted: tuple[str, ...]) -> Observation:
         acceptance = Acceptance(self.cluster, self.settings)
@@ -162,7 +136,7 @@ class Tasks:
         known = recorded if held is None else held["cohort"]["devices"]
         if known and status.is_over(task):
             return Selection(tuple(known))
-        devices = self._devices(task.metadata.namespace)
+        devices = reading.listed(self.cluster, Device, task.metadata.namespace)
         found = selection.names(each for each in devices if selection.finds(selector, each))
         return (
             selection.compare_selection(known, found)
@@ -208,15 +182,13 @@ class Tasks:
         asked = task.spec.generator
         if asked is None or asked.name is None:
             return None
-        found = self.cluster.read("Generator", task.metadata.namespace, asked.name)
-        return None if found is None else Generator.model_validate(found)
+        return reading.named(self.cluster, Generator, task.metadata.namespace, asked.name)
 
     def _base(self, task: Task) -> Base | None:
         asked = task.spec.base
         if asked is None or asked.name is None:
             return None
-        found = self.cluster.read("Base", task.metadata.namespace, asked.name)
-        return None if found is None else Base.model_validate(found)
+        return reading.named(self.cluster, Base, task.metadata.namespace, asked.name)
 
     def _write_status(self, task: Task, seen: Observation) -> ReconcileResult:
         told = status.build_status(task, seen, self.now())
@@ -230,12 +202,6 @@ class Tasks:
             seen.refused is not None and not status.is_refused(task),
         )
 
-    def _unreadable(self, found: Object, error: ValidationError) -> None:
-        said = {"lastError": f"{first_problem(error)}; apply the CRDs of this operator's version"}
-        if (found.get("status") or {}).get("lastError") != said["lastError"]:
-            meta = found["metadata"]
-            self.cluster.write_status(KIND, meta["namespace"], meta["name"], said)
-
 
 def initial_config(where: Cluster, task: Task) -> dict[str, Any] | None:
     """Return what a task's run began with; None before it began.
@@ -248,8 +214,3 @@ def initial_config(where: Cluster, task: Task) -> dict[str, Any] | None:
     meta = task.metadata
     found = where.read("ConfigMap", meta.namespace, manifests.name_of(meta))
     return None if found is None else tomllib.loads(found["data"][manifests.CONFIG_KEY])
-
-
-def first_problem(error: ValidationError) -> str:
-    """Return the first thing that is wrong with an object, and where."""
-    return wording.first_problem(error.errors())

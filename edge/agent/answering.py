@@ -5,10 +5,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from edge.agent import sensors
 from edge.agent.current_model import CurrentModel
 from edge.agent.delivery import Delivery
 from edge.agent.fetching import BroadcastSubscription
+from edge.agent.joining import first_problem
 from edge.agent.patience import until_written
 from edge.agent.presence import PresenceTeller
 from edge.agent.round_work import RoundWork, log_accuracy
@@ -21,7 +24,7 @@ from edgeloop.protocol import wire
 from edgeloop.protocol.presence import State
 from edgeloop.protocol.task import Opening
 from edgeloop.protocol.wire import Envelope
-from edgeloop.runtime.tracing import NONE, Notes, Tracer, context_of
+from edgeloop.runtime.tracing import NONE, Notes, Tracer, context_of, notes_of
 
 if TYPE_CHECKING:  # it needs cryptography
     from edge.agent.secure_rounds import SecureRounds
@@ -37,7 +40,7 @@ class Answering:
         standing: where it stands.
         connection: what takes its answers away.
         presence: says what it is doing.
-        subscription: counts what has arrived.
+        subscription: of broadcasts; counts what has arrived.
         tracer: follows its work and its uploads.
 
     Attributes:
@@ -69,6 +72,35 @@ class Answering:
         if self.delivery.due() and standing.state is not None and standing.session is not None:
             notes = self._notes(standing.session)
             standing.state = self.delivery.repeat(standing.state, notes)
+
+    def hear_opening(self, text: bytes, notes: Notes) -> None:
+        """Take the opening of a round, which may be a reminder of it."""
+        standing = self._standing
+        standing.notes = notes
+        try:
+            standing.opening = Opening.model_validate_json(text)
+        except ValidationError as error:
+            standing.log_ignored("an invalid round", first_problem(error))
+            return
+        standing.trace_notes = notes_of(standing.opening.trace, notes)
+        self.delivery.hear_opening(standing.opening, notes)
+        standing.ignored.add(standing.opening.ignored, "an opening")
+
+    def hear_chunk(self, session: TaskSession, chunk: bytes) -> None:
+        """Take a chunk of a broadcast; keep the broadcast if it is whole, and the one wanted.
+
+        Raises:
+            WireError: if it is none.
+        """
+        standing = self._standing
+        payload = self._subscription.offer(chunk)
+        if payload is None or standing.opening is None:
+            return
+        broadcast = standing.decode_broadcast(session, payload)
+        if broadcast[0] == standing.opening.digest:
+            self._subscription.stop()
+            until_written(partial(standing.store.keep_broadcast, payload), self._presence.obstacle)
+            standing.broadcast = broadcast
 
     def hear_receipt(self, arrival: Arrival) -> None:
         """Take a receipt of the last answer, or what a secure round asks for next."""

@@ -2,17 +2,13 @@
 
 import logging
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
 
 from edge.agent.answering import Answering
 from edge.agent.fetching import BroadcastSubscription
 from edge.agent.inbox import Inbox
-from edge.agent.joining import Joining, first_problem
-from edge.agent.patience import until_written
+from edge.agent.joining import Joining
 from edge.agent.policy import Sleep
 from edge.agent.presence import PresenceTeller
 from edge.agent.reloading import LOOK_SECONDS, Reloading
@@ -28,7 +24,7 @@ from edgeloop.protocol.presence import State
 from edgeloop.protocol.task import Opening, broadcast_topic, contract_topic, round_topic
 from edgeloop.protocol.wire import WireError
 from edgeloop.runtime.pace import Timer
-from edgeloop.runtime.tracing import SILENT, Notes, Tracer, notes_of
+from edgeloop.runtime.tracing import SILENT, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +130,7 @@ class Agent:
         try:
             summary = self._handle(arrival)
         except WireError as error:
-            self._log_dropped(f"a message on {arrival.topic}", str(error))
+            self._standing.log_ignored(f"a message on {arrival.topic}", str(error))
         arrival.acknowledge()
         return summary
 
@@ -199,7 +195,7 @@ class Agent:
         if arrival.topic == self._delivery.receipts:
             self._answering.hear_receipt(arrival)
         elif arrival.topic == round_topic(task) and arrival.payload:
-            self._handle_opening(arrival.payload, arrival.notes)
+            self._answering.hear_opening(arrival.payload, arrival.notes)
             opening, standing.opening = standing.opening, None
             if opening is None or standing.session is None:
                 return True
@@ -222,7 +218,7 @@ class Agent:
         if arrival.topic == contract_topic(task):
             self._joining.handle_contract(arrival.payload)
         elif arrival.topic == round_topic(task):
-            self._handle_opening(arrival.payload, arrival.notes)
+            self._answering.hear_opening(arrival.payload, arrival.notes)
         elif arrival.topic == self._delivery.receipts:
             self._answering.hear_receipt(arrival)
             return None
@@ -232,80 +228,60 @@ class Agent:
         elif arrival.topic.startswith(f"{broadcast_topic(task, BASE)}/"):
             self._joining.handle_base_chunk(arrival.payload)
         elif standing.session is not None:
-            self._handle_broadcast_chunk(standing.session, arrival.payload)
+            self._answering.hear_chunk(standing.session, arrival.payload)
         if standing.session is None or standing.opening is None:
             return None
         return self._continue_round(standing.session, standing.opening)
-
-    def _log_dropped(self, what: str, why: str) -> None:
-        if self._standing.limiter.allowed(""):
-            log.warning("ignored %s: %s", what, why)
-
-    def _handle_opening(self, text: bytes, notes: Notes) -> None:
-        standing = self._standing
-        standing.notes = notes
-        try:
-            standing.opening = Opening.model_validate_json(text)
-        except ValidationError as error:
-            self._log_dropped("an invalid round", first_problem(error))
-            return
-        standing.trace_notes = notes_of(standing.opening.trace, notes)
-        self._delivery.hear_opening(standing.opening, notes)
-        standing.ignored.add(standing.opening.ignored, "an opening")
-
-    def _handle_broadcast_chunk(self, session: TaskSession, chunk: bytes) -> None:
-        """Take a chunk of a broadcast; keep the broadcast if it is whole, and the one wanted."""
-        standing = self._standing
-        payload = self._subscription.offer(chunk)
-        if payload is None or standing.opening is None:
-            return
-        broadcast = standing.decode_broadcast(session, payload)
-        if broadcast[0] == standing.opening.digest:
-            self._subscription.stop()
-            until_written(partial(standing.store.keep_broadcast, payload), self._presence.obstacle)
-            standing.broadcast = broadcast
 
     def _continue_round(self, session: TaskSession, opening: Opening) -> Path | None:
         """Answer the open round: from memory if it was answered before, else by working."""
         standing = self._standing
         if opening.run != session.contract.run:
             return None  # its contract is still on its way
+        if self._passes_by(session, opening):
+            standing.opening = None
+            return None
         last = opening.round >= session.contract.rounds
-        if standing.state is None and last and self._rested != opening.run:
-            log.info("the run ended without this device; waiting for the next one")
-            self._presence.say(State.SLEEPING, opening.run)
-            standing.opening = None
-            return None
-        if opening.same_round(self._work.failed):
-            standing.opening = None
-            return None
-        if not opening.asks(self._name, standing.notes):
-            log.info("round %d: not asked", opening.round, extra={"round": opening.round})
-            self._rested = opening.run
-            standing.opening = None
-            self._subscription.stop()
-            self._presence.say(State.WAITING, opening.run)
-            return None
         new = standing.state is None or opening.round > standing.state.round
-        if (new or last) and self._sleep.look():
-            self._subscription.stop()
-            self._presence.say(State.SLEEPING, opening.run, reason=self._sleep.reason)
-            return None
-        if (new or last) and not standing.has_broadcast(session, opening):
-            self._presence.say(State.FETCHING, opening.run, opening.round)
-            self._subscription.start(opening.slot, opening.size)
+        if (new or last) and not self._is_ready(session, opening):
             return None
         standing.opening = None
         self._subscription.stop()
         if not self._answering.answer(session, opening, new):
             return None
-        if (
-            not last
-            or standing.broadcast is None
-            or standing.concluded == (opening.run, opening.digest)
-        ):
+        concluded = standing.concluded == (opening.run, opening.digest)
+        if not last or standing.broadcast is None or concluded:
             return None
         return self._conclude(session, opening, standing.broadcast[1])
+
+    def _passes_by(self, session: TaskSession, opening: Opening) -> bool:
+        """Tell whether a round is none of this device's."""
+        last = opening.round >= session.contract.rounds
+        if self._standing.state is None and last and self._rested != opening.run:
+            log.info("the run ended without this device; waiting for the next one")
+            self._presence.say(State.SLEEPING, opening.run)
+            return True
+        if opening.same_round(self._work.failed):
+            return True
+        if opening.asks(self._name, self._standing.notes):
+            return False
+        log.info("round %d: not asked", opening.round, extra={"round": opening.round})
+        self._rested = opening.run
+        self._subscription.stop()
+        self._presence.say(State.WAITING, opening.run)
+        return True
+
+    def _is_ready(self, session: TaskSession, opening: Opening) -> bool:
+        """Tell whether the device may work now, and has what for; see to it that it will have."""
+        if self._sleep.look():
+            self._subscription.stop()
+            self._presence.say(State.SLEEPING, opening.run, reason=self._sleep.reason)
+            return False
+        if self._standing.has_broadcast(session, opening):
+            return True
+        self._presence.say(State.FETCHING, opening.run, opening.round)
+        self._subscription.start(opening.slot, opening.size)
+        return False
 
     def _conclude(self, session: TaskSession, opening: Opening, broadcast: Any) -> Path:
         """End a run with its results; return where their summary is."""

@@ -1,5 +1,6 @@
 """Where a device stands in its task: what the parts of its agent share."""
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,8 @@ from edgeloop.protocol import wire
 from edgeloop.protocol.task import SERVER, Opening
 from edgeloop.runtime.pace import LogRateLimiter
 from edgeloop.runtime.tracing import NONE, Notes
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -38,6 +41,11 @@ class Standing:
     concluded: tuple[str, str] = ("", "")
     ignored: wire.IgnoredFields = field(default_factory=wire.IgnoredFields)
     limiter: LogRateLimiter = field(default_factory=LogRateLimiter)
+
+    def log_ignored(self, what: str, why: str) -> None:
+        """Log that something was ignored, and why; so many lines a minute."""
+        if self.limiter.allowed(""):
+            log.warning("ignored %s: %s", what, why)
 
     def decode_broadcast(self, session: TaskSession, payload: bytes) -> tuple[str, Any]:
         """Return a frame's broadcast, and before it its digest, of what this side ignores too.

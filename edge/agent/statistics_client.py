@@ -47,7 +47,7 @@ def make_client(
 ) -> TaskClient:
     """Make the client of a task with class statistics; see `task_client.make_task_client`."""
     algorithm = algorithms.load_for_contract(contract)
-    assert algorithm.make_client is not None  # noqa: S101 - its card says so
+    assert algorithm.make_client is not None  # noqa: S101 - its INFO says so
     client: StatisticsClient = algorithm.make_client(settings.name, base, share.data)
     network = _network(contract, settings) if client.config.network else None
     ending = _Ending(contract, client, share, base, network, settings.training.mix != "never")
@@ -168,7 +168,6 @@ class _Ending:
             pixels=self.share.pixels,
             shape=self.contract.shape,
             names=(INPUT, OUTPUT),
-            metadata={},
             network=None if network is None else network(),
         )
         content = onnx_form.completed(

@@ -55,7 +55,7 @@ def fleet(asked: FleetSettings) -> None:
         atomic_files.write(asked.write_task, text.encode())
         console.say(f"written: {asked.write_task}; start it with edgeloop aggregator --config")
         return
-    _allow_connections(asked.devices)
+    allow_connections(asked.devices)
     known = _identities(asked, broker)
     contract = _contract(broker, asked.task, known)
     names = names_of(contract, asked.devices)
@@ -70,7 +70,7 @@ def fleet(asked: FleetSettings) -> None:
         raise typer.Exit(EXIT_UNAVAILABLE)
 
 
-def _allow_connections(devices: int) -> None:
+def allow_connections(devices: int) -> None:
     """Have this process open as many connections as it needs.
 
     Raises:

@@ -112,7 +112,7 @@ def load(
 
     Args:
         name: its name.
-        generator: for the server's part of an algorithm whose card says that it needs one.
+        generator: for the server's part of an algorithm whose `INFO` says that it needs one.
         options: fields of its Config.
 
     Raises:
@@ -221,9 +221,9 @@ def robust_rule(name: str, choice: RobustChoice) -> RobustRule:
     return choice
 
 
-def asking(what: Literal["generator", "base", "averages", "forgets"]) -> list[str]:
-    """Return this package's algorithms that have a fact on their cards: that they average, say."""
-    return [name for name in built_in() if getattr(info(name), what)]
+def names_with(fact: Literal["generator", "base", "averages", "forgets"]) -> list[str]:
+    """Return this package's algorithms whose `INFO` has a fact: that they average, say."""
+    return [name for name in built_in() if getattr(info(name), fact)]
 
 
 def may_ask_generator(name: object) -> bool:

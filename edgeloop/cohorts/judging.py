@@ -35,6 +35,29 @@ class Judged(NamedTuple):
     receipt: Callable[[], None] = lambda: None
 
 
+class _ReadAnswer(NamedTuple):
+    """A whole answer as it was read.
+
+    Attributes:
+        opened: its envelope; None of a stranger's, and where it is damaged.
+        frame: what it says; None where that is not of this run, or not an answer.
+        verdict: on it.
+        trouble: what is wrong with its bytes; None if nothing is.
+        traced: notes of its trace.
+    """
+
+    opened: OpenFrame | None
+    frame: Frame | None
+    verdict: Verdict
+    trouble: WireError | None
+    traced: Notes
+
+    @property
+    def why(self) -> str:
+        """What is wrong with its bytes, for a person."""
+        return "" if self.trouble is None else str(self.trouble)
+
+
 class AnswerJudge:
     """Reads what devices send, and gives verdicts. Nothing that one sends raises an error here.
 
@@ -145,13 +168,27 @@ class AnswerJudge:
         self, gathering: Gathering[Frame], device: str, whole: Whole, notes: Notes
     ) -> Judged:
         """Judge an answer; what a device of 0.1 adds to it is in the message's notes."""
-        number, (payload, digest, count), why = gathering.round_number, whole, ""
-        size = len(payload)
-        opened, frame, trouble = None, None, None
+        answer = self._read(gathering, device, whole, notes)
+        if answer is None:
+            self._kept[device] = whole, notes
+            return Judged(None)
+        receipt = self._receipt(gathering.round_number, device, whole, answer)
+        message = self._message(device, len(whole.payload), notes, answer)
+        if answer.frame is None or answer.verdict is not Verdict.ACCEPTED:
+            return Judged(message, receipt=receipt)
+        base = answer.frame.envelope.round
+        return Judged(message, Upload(device, answer.frame.digest, whole.payload, base), receipt)
+
+    def _read(
+        self, gathering: Gathering[Frame], device: str, whole: Whole, notes: Notes
+    ) -> _ReadAnswer | None:
+        """Read an answer, and log what is wrong with it; None if it can only count later."""
+        number, opened, frame = gathering.round_number, None, None
         verdict: Verdict | None = Verdict.MALFORMED
+        trouble: WireError | None = None
         try:
             if device in self.assemblers:
-                opened = wire.open_frame(payload, expected=digest)
+                opened = wire.open_frame(whole.payload, expected=whole.digest)
         except WireError as error:
             trouble = error
         made = notes_of("" if opened is None else opened.envelope.trace, notes)
@@ -163,27 +200,30 @@ class AnswerJudge:
                 trouble = error
         if trouble is not None:
             self._drop(device, number, trouble)
-            verdict, why = Verdict.MALFORMED, str(trouble)
         if verdict is None:
-            self._kept[device] = whole, notes
-            return Judged(None)
-        if opened is not None and verdict is not Verdict.MALFORMED:
-            number = opened.envelope.round
-        sent = digest.hex() or wire.digest(payload)
-        receipt = partial(self._receipts.give, device, number, sent, verdict, why)
-        if trouble is not None and whole.is_damaged:
-            receipt = partial(self._receipts.ask_for_all, device, number, sent, count)
+            return None
+        return _ReadAnswer(opened, frame, verdict, trouble, traced)
+
+    def _receipt(
+        self, number: int, device: str, whole: Whole, answer: _ReadAnswer
+    ) -> Callable[[], None]:
+        """Return what gives the receipt for an answer to this round, or another one."""
+        sent = whole.digest.hex() or wire.digest(whole.payload)
+        if answer.trouble is not None and whole.is_damaged:
+            return partial(self._receipts.ask_for_all, device, number, sent, whole.chunks)
+        if answer.opened is not None and answer.verdict is not Verdict.MALFORMED:
+            number = answer.opened.envelope.round
+        return partial(self._receipts.give, device, number, sent, answer.verdict, answer.why)
+
+    def _message(self, device: str, size: int, notes: Notes, answer: _ReadAnswer) -> DeviceMessage:
+        """Return what is told of an answer of so many bytes."""
+        verdict, frame, traced = answer.verdict, answer.frame, answer.traced
         if frame is None:
-            heard = DeviceMessage(device, verdict, size, notes=traced, reason=why)
-            return Judged(heard, receipt=receipt)
+            return DeviceMessage(device, verdict, size, notes=traced, reason=answer.why)
         ignored = self._ignored.add(frame.ignored, device)
         report = frame.messages.get(Report)
         report = None if report is None else report.with_notes(notes)
-        heard = DeviceMessage(device, verdict, size, report=report, ignored=ignored, notes=traced)
-        accepted = verdict is Verdict.ACCEPTED
-        base = frame.envelope.round
-        upload = Upload(device, frame.digest, payload, base) if accepted else None
-        return Judged(heard, upload, receipt)
+        return DeviceMessage(device, verdict, size, report=report, ignored=ignored, notes=traced)
 
     def _elsewhere(
         self, gathering: Gathering[Frame], device: str, opened: OpenFrame

@@ -14,27 +14,16 @@ from edgeloop.errors import DataError
 
 
 @dataclass(eq=False)
-class View(Federation):
-    """Some clients of a source, numbered again from 0.
+class DerivedFederation(Federation):
+    """A federation that another one's clients and samples are in.
 
     Attributes:
-        source: whose clients these are.
-        selected: their numbers there.
-        shots: training samples of a class that each keeps, the first ones; None for all.
-
-    Raises:
-        DataError: if the source has no such client.
+        source: the other one.
     """
 
     source: Federation
-    selected: tuple[int, ...]
-    shots: int | None = None
 
     def __post_init__(self) -> None:
-        for client in self.selected:
-            if not 0 <= client < len(self.source):
-                problem = f"does not exist: the clients are 0 to {len(self.source) - 1}"
-                raise DataError(f"client {client}", problem, "choose one of them")
         self.partition: Partition | None = self.source.partition
 
     @property
@@ -51,6 +40,30 @@ class View(Federation):
     def pixels(self) -> bool:
         """Whether inputs are pixels mapped to [-1, 1]."""
         return self.source.pixels
+
+
+@dataclass(eq=False)
+class View(DerivedFederation):
+    """Some clients of a source, numbered again from 0.
+
+    Attributes:
+        source: whose clients these are.
+        selected: their numbers there.
+        shots: training samples of a class that each keeps, the first ones; None for all.
+
+    Raises:
+        DataError: if the source has no such client.
+    """
+
+    selected: tuple[int, ...]
+    shots: int | None = None
+
+    def __post_init__(self) -> None:
+        for client in self.selected:
+            if not 0 <= client < len(self.source):
+                problem = f"does not exist: the clients are 0 to {len(self.source) - 1}"
+                raise DataError(f"client {client}", problem, "choose one of them")
+        super().__post_init__()
 
     def __len__(self) -> int:
         return len(self.selected)

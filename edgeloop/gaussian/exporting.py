@@ -3,8 +3,7 @@
 Shape suffixes: B samples, C classes, D dimensions, L landmarks.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -30,10 +29,9 @@ def classifier(  # noqa: PLR0913 - keywords but three: all that the file says
     pixels: bool,
     shape: Sequence[int],
     names: tuple[str, str],
-    metadata: Mapping[str, str],
     network: onnx.ModelProto | None = None,
 ) -> bytes:
-    """Return an ONNX file: images (B, *shape) to log posteriors (B, C).
+    """Return an ONNX file without metadata: images (B, *shape) to log posteriors (B, C).
 
     Args:
         graph: the base's.
@@ -43,7 +41,6 @@ def classifier(  # noqa: PLR0913 - keywords but three: all that the file says
         pixels: whether inputs are pixels, 0 to 255, that the base wants as x / 127.5 - 1.
         shape: of one input.
         names: of the input and of the output.
-        metadata: written into the file.
         network: the client's own, which joins the mixture: inputs as the base reads them, to scores
             (B, C); None without one.
     """
@@ -62,7 +59,7 @@ def classifier(  # noqa: PLR0913 - keywords but three: all that the file says
         mixed = whole.add("Add", mixed, _add_network(whole, network, entry), to="joined")
     whole.add("LogSoftmax", mixed, to=names[1], axis=1)
     classes = len(mixture.everybody.bias_C)
-    return _file(whole, model, (names[0], shape), (names[1], classes), metadata)
+    return _file(whole, model, (names[0], shape), (names[1], classes))
 
 
 def _add_entry(graph: Graph, name: str, pixels: bool) -> str:
@@ -129,7 +126,6 @@ def _file(
     base: onnx.ModelProto,
     entry: tuple[str, Sequence[int]],
     made: tuple[str, int],
-    metadata: Mapping[str, str],
 ) -> bytes:
     """Return a checked file of a graph on a base: its input's name and shape, its output's."""
     reads = helper.make_tensor_value_info(entry[0], TensorProto.FLOAT, ["B", *entry[1]])
@@ -137,12 +133,5 @@ def _file(
     body = helper.make_graph(graph.nodes, "classifier", [reads], [makes], graph.constants)
     whole = helper.make_model(body, opset_imports=base.opset_import)
     whole.ir_version, whole.producer_name = base.ir_version, "edgeloop"
-    helper.set_model_props(whole, dict(metadata))
     onnx.checker.check_model(whole)
     return bytes(whole.SerializeToString(deterministic=True))
-
-
-def metadata_of(key: str, values: Mapping[str, object], more: Mapping[str, str]) -> dict[str, str]:
-    """Return metadata: values as JSON, and all else under one key."""
-    known = {name: json.dumps(value) for name, value in values.items()}
-    return {key + name: value for name, value in {**known, **more}.items()}

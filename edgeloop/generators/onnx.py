@@ -13,9 +13,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edgeloop.errors import GeneratorError
-from edgeloop.generator import Images, Latents, check_width, drawn_classes, noise, on_sphere
+from edgeloop.generator import Images, Latents, check_width, drawn_classes, noise
 from edgeloop.generators import manifest
-from edgeloop.generators.manifest import MAPPING, SYNTHESIS, Manifest
+from edgeloop.generators.described import DescribedGenerator
+from edgeloop.generators.manifest import MAPPING, SYNTHESIS
 
 EXTERNAL = "session.model_external_initializers_file_folder_path"
 
@@ -23,7 +24,7 @@ BATCH = 64
 """Images a run: what is not an output is freed between runs, so that memory does not grow."""
 
 
-class OnnxGenerator:
+class OnnxGenerator(DescribedGenerator):
     """A generator from its folder.
 
     Args:
@@ -35,27 +36,12 @@ class OnnxGenerator:
     """
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
-        self.manifest: Manifest = manifest.read(folder)
+        self.manifest = manifest.read(folder)
         self._folder = folder
         self._mapping = _session(folder / MAPPING, threads)
         self._synthesis = _session(folder / SYNTHESIS, threads)
         _check_width(folder / MAPPING, self._mapping, self.manifest.noise_dim)
         _check_width(folder / SYNTHESIS, self._synthesis, self.manifest.latent_dim)
-
-    @property
-    def identity(self) -> str:
-        """SHA-256 of its weights."""
-        return self.manifest.identity
-
-    @property
-    def latent_dim(self) -> int:
-        """H."""
-        return self.manifest.latent_dim
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of one image."""
-        return self.manifest.shape
 
     def sample_latents(self, count: int, seed: int) -> Latents:
         """Draw latents (N, H) from the prior."""
@@ -64,11 +50,6 @@ class OnnxGenerator:
             inputs["classes"] = drawn_classes(count, self.manifest.classes, seed)
         empty = np.empty((count, self.latent_dim), np.float32)
         return self._run(self._mapping, MAPPING, "latents", inputs, empty)
-
-    def normalise(self, latents_NH: Latents) -> Latents:
-        """Return the latents (N, H) that images are really made from."""
-        check_width(latents_NH, self.latent_dim)
-        return on_sphere(latents_NH, self.manifest.sphere)
 
     def synthesize(self, latents_NH: Latents) -> Images:
         """Return the images (N, channels, height, width) of latents (N, H)."""

@@ -22,9 +22,10 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from edgeloop.errors import GeneratorError, UnavailableError
-from edgeloop.generator import Images, Latents, check_width, drawn_classes, noise, on_sphere
+from edgeloop.generator import Images, Latents, check_width, drawn_classes, noise
 from edgeloop.generators import address, channel, control
 from edgeloop.generators.address import Address
+from edgeloop.generators.described import DescribedGenerator
 from edgeloop.generators.manifest import Manifest
 from edgeloop.generators.retry import NoAnswerError, OnProblem, RetryPolicy
 
@@ -43,7 +44,7 @@ _CHANNEL = [
 ]
 
 
-class TritonGenerator:
+class TritonGenerator(DescribedGenerator):
     """A served generator; it waits for a server that is away, and never takes another's images.
 
     After every answer it asks the server what the model is, so that no image of another generator
@@ -77,24 +78,9 @@ class TritonGenerator:
         self._answer_seconds = answer_seconds
         self._client = _client(self._address)
         self.version: int = self._ask(self._find_version)
-        self.manifest: Manifest = self._ask(self._read_manifest)
+        self.manifest = self._ask(self._read_manifest)
         models = (self._address.mapping, self._address.synthesis)
         self._batches: Mapping[str, int] = {each: self._ask_batch(each) for each in models}
-
-    @property
-    def identity(self) -> str:
-        """SHA-256 of its weights."""
-        return self.manifest.identity
-
-    @property
-    def latent_dim(self) -> int:
-        """H."""
-        return self.manifest.latent_dim
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of one image."""
-        return self.manifest.shape
 
     def sample_latents(self, count: int, seed: int) -> Latents:
         """Draw latents (N, H) from the prior; the noise is drawn here, the same as in process."""
@@ -103,11 +89,6 @@ class TritonGenerator:
             inputs["classes"] = drawn_classes(count, self.manifest.classes, seed)[:, None]
         empty = np.zeros((0, self.latent_dim), np.float32)
         return self._run(self._address.mapping, inputs, "latents", empty)
-
-    def normalise(self, latents_NH: Latents) -> Latents:
-        """Return the latents (N, H) that images are really made from."""
-        check_width(latents_NH, self.latent_dim)
-        return on_sphere(latents_NH, self.manifest.sphere)
 
     def synthesize(self, latents_NH: Latents) -> Images:
         """Return the images (N, channels, height, width) of latents (N, H)."""

@@ -31,7 +31,7 @@ class RunSettings(RunParts):
             return generators.load(self.generator or generators.EMBEDDED)
         if self.generator is not None and not self._computes_base:
             problem = f"{self.algorithm} asks none with these settings"
-            others = ", ".join(algorithms.asking("generator"))
+            others = ", ".join(algorithms.names_with("generator"))
             raise ConfigError("generator", problem, f"leave it out, or choose {others}")
         return None
 
@@ -120,7 +120,7 @@ class RunSettings(RunParts):
             return None
         if not algorithms.info(self.algorithm).base:
             problem = f"{self.algorithm} trains networks, and asks none"
-            others = ", ".join(algorithms.asking("base"))
+            others = ", ".join(algorithms.names_with("base"))
             raise ConfigError("base", problem, f"leave it out, or choose {others}")
         return Base.read(bases.folder_of(self.base))
 
@@ -155,7 +155,7 @@ class RunSettings(RunParts):
             return
         if not algorithms.info(self.algorithm).averages:
             problem = f"{self.algorithm} does more with a round's uploads than average them"
-            others = ", ".join(algorithms.asking("averages"))
+            others = ", ".join(algorithms.names_with("averages"))
             raise ConfigError("buffer", problem, f"leave it out, or choose one of {others}")
         drawn = self.join_ratio < 1 or self.drop_rate or self.deadline is not None
         others_too = self.replay is not None or self.secure or self.privacy is not None

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeloop.data import Federation, Partition
 from edgeloop.data.dirichlet import Indices
 from edgeloop.data.samples import ClientShards, Labels, Shard
+from edgeloop.data.views import DerivedFederation
 from edgeloop.errors import ConfigError
 from edgeloop.seeds import derive
 
 
 @dataclass(eq=False)
-class HeldOut(Federation):
+class HeldOut(DerivedFederation):
     """The clients of a source, each with some of its training samples as test samples.
 
     Attributes:
@@ -29,33 +29,17 @@ class HeldOut(Federation):
         ConfigError: if no client has a sample to spare.
     """
 
-    source: Federation
     share: float
     kept: int
     seed: int
 
     def __post_init__(self) -> None:
-        self.partition: Partition | None = self.source.partition
+        super().__post_init__()
         if not any(test for _, test in self.sizes()):
             problem = f"no client has more than {self.kept} training samples, one batch"
             raise ConfigError(
                 "held-out", problem, "give a smaller --batch-size, or fewer --clients"
             )
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The name of each class."""
-        return self.source.class_names
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one input, channels first."""
-        return self.source.shape
-
-    @property
-    def pixels(self) -> bool:
-        """Whether inputs are pixels mapped to [-1, 1]."""
-        return self.source.pixels
 
     def __len__(self) -> int:
         return len(self.source)

@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import generator as bench
 from benchmarks.generator import CACHED, BenchmarkedGenerator
+from benchmarks.processes import resident
 from edgeloop.errors import ConfigError, GeneratorError
 from edgeloop.generators.onnx import OnnxGenerator
 from tests.generators.tiny import write_tiny
@@ -34,9 +35,9 @@ def test_wrong_images_are_not_timed(tmp_path: Path) -> None:
 
 
 def test_memory_is_counted_in_mebibytes() -> None:
-    before = bench.resident(None)
+    before = resident(None)
     held = bytearray(64 << 20)
-    assert 60 < bench.resident(None) - before < 70
+    assert 60 < resident(None) - before < 70
     assert len(held) == 64 << 20
 
 

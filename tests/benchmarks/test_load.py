@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import environment, load
+from benchmarks import brokers, environment, load
 from edgeloop.errors import UnavailableError
 from tests.world import StartBroker
 
@@ -31,8 +31,8 @@ def test_another_broker_on_its_port_does_not_pass_for_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        monkeypatch.setattr(load, "free_port", lambda: other.getsockname()[1])
-        with pytest.raises(UnavailableError, match="broker: ended with"), load.running(tmp_path):
+        monkeypatch.setattr(brokers, "free_port", lambda: other.getsockname()[1])
+        with pytest.raises(UnavailableError, match="broker: ended with"), brokers.running(tmp_path):
             pass
 
 

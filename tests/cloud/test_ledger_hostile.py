@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cloud.aggregator import standing
 from cloud.aggregator.ledger import RoundCounts
 from cloud.aggregator.service import Run
 from edgeloop import algorithms, server_loop
@@ -25,7 +26,9 @@ def folder(tmp_path: Path) -> Path:
         run_state = run._load_state(algorithms.load_for_contract(run.contract))
         for name, payload in answers(run, huge(1.0)).items():
             run.ledger.record(0, name, wire.digest(payload), payload)
-        frames = run._frames(server_loop.RunState(1, run_state.state, run_state.broadcast))
+        frames = standing.frames(
+            run.contract, server_loop.RunState(1, run_state.state, run_state.broadcast)
+        )
         run.ledger.close_round(0, *frames, RoundCounts(3, 1, 3))
     return tmp_path
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cloud.aggregator import standing
 from cloud.aggregator.agreement import GeneratorHandle, make_contract
 from cloud.aggregator.ledger import Ledger, RoundCounts
 from cloud.aggregator.service import Run
@@ -81,7 +82,7 @@ def test_a_round_goes_on_without_what_spoils_it(
     with opened(settings(tmp_path, broker)) as run, ExitStack() as stack:
         algorithm = algorithms.load_for_contract(run.contract)
         started = server_loop.initial_state(algorithm)
-        run.ledger.begin(*run._frames(started))  # as every new run begins
+        run.ledger.begin(*standing.frames(run.contract, started))  # as every new run begins
         sent = answers(run, huge())
         device = stack.enter_context(MqttConnection(broker, "device", []))
         if stored:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+from edge.agent import onnx_form
 from edge.agent.predict import open_model
 from edgeloop import algorithms, implausible_uploads, server_loop
 from edgeloop.algorithm import Algorithm
@@ -46,6 +48,14 @@ def client(algorithm: Algorithm[Any, Any, Any], seed: int, labels: Any) -> Stati
         f"c{seed}", BASE, ClientData(drawn(seed, labels), tested)
     )
     return found
+
+
+def completed(content: bytes, pixels: bool) -> bytes:
+    """Return the file that a device makes of an exported classifier."""
+    model, names = onnx.load_from_string(content), list("abcd")
+    return onnx_form.completed(
+        model, class_names=names, shape=SHAPE, pixels=pixels, facts={"task": "t"}
+    )
 
 
 def exchanged(algorithm: Algorithm[Any, Any, Any], clients: list[StatisticsClient]) -> Any:
@@ -216,7 +226,6 @@ def test_the_exported_mixture_says_the_same(
     broadcast = exchanged(algorithm, clients)
     mixture = clients[0].mixture(broadcast)
     assert isinstance(mixture.own, Kernel) == (options in ({}, {"second": False}, VARIANTS[-1]))
-    facts = {"class_names": list("abcd"), "shape": list(SHAPE), "pixels": pixels}
     content = exporting.classifier(
         BASE.graph,
         mixture,
@@ -225,10 +234,9 @@ def test_the_exported_mixture_says_the_same(
         pixels=pixels,
         shape=SHAPE,
         names=("images", "scores"),
-        metadata=exporting.metadata_of("edgeloop.", facts, {"task": "t"}),
     )
     path = tmp_path / "model.onnx"
-    path.write_bytes(content)
+    path.write_bytes(completed(content, pixels))
     inputs = drawn(5, np.arange(40) % CLASSES).inputs
     read = (inputs + 1) * np.float32(127.5) if pixels else inputs
     found = open_model(path).scores(read)

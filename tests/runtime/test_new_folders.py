@@ -11,6 +11,7 @@ import pytest
 from cloud.generator_service import storing as generators_store
 from cloud.generator_service.bases import storing as bases_store
 from edgeloop import bases, generators
+from edgeloop.errors import EdgeloopError
 from edgeloop.runtime.new_folders import OLD, PREFIX, new_folder
 
 PROGRAM = """
@@ -50,6 +51,21 @@ def test_the_next_build_removes_what_a_killed_one_left(
             assert not left.exists()
         assert (living / "part").exists()
     assert (store / "mine").is_dir()
+
+
+@pytest.mark.parametrize("module", [bases_store, generators_store])
+def test_what_cannot_take_its_place_leaves_the_old_one(
+    module: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGELOOP_HOME", str(tmp_path))
+    store = bases.store() if module is bases_store else generators.store()
+    with module.new("mine") as folder:  # type: ignore[attr-defined]
+        (folder / "of").write_text("the old one")
+    again = module.new("mine", replace=True)  # type: ignore[attr-defined]
+    with pytest.raises(EdgeloopError, match="is in the local store already"), again as folder:
+        folder.rmdir()
+    assert (store / "mine" / "of").read_text() == "the old one"
+    assert [each.name for each in store.iterdir()] == ["mine"]
 
 
 def test_only_folders_of_the_same_prefix_and_no_files(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from benchmarks import load
+from benchmarks import brokers
 from cloud.generator_service import server
 from edgeloop.runtime import ports
 from simulations.demo import broker, processes
@@ -86,7 +86,7 @@ def test_ports_of_a_text_are_replaced_at_once() -> None:
     assert text == "8883, 8443 and 18883"
 
 
-@pytest.mark.parametrize("module", [broker, load, ports, processes, server])
+@pytest.mark.parametrize("module", [broker, brokers, ports, processes, server])
 def test_all_of_this_process_are_given_lasting_ones(module: object) -> None:
     """Also those that imported the function by its name."""
     assert kernels_free_ports not in vars(module).values()

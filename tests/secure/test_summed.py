@@ -14,7 +14,7 @@ from tests.algorithms.test_contract import BASE, CLASSES, Load
 from tests.algorithms.test_hostile import Told, first_rounds
 
 generator, load = test_contract.generator, test_contract.load
-ADDING = algorithms.asking("averages")
+ADDING = algorithms.names_with("averages")
 STEP = 2.0**-24
 
 

@@ -140,7 +140,7 @@ def test_a_base_from_its_creation_to_its_end(
     cluster.patch("bases", NAME, {"spec": {"state": "Stopped"}})
     _phase(cluster, "Stopped")
     cluster.delete("bases", NAME)
-    wait("it waits", lambda: "used by shop-floor" in operator.log.read_text())
+    wait("it waits", lambda: "the tasks that use it: shop-floor" in operator.log.read_text())
     assert cluster.get("bases", NAME)
     cluster.delete("federatedtasks", "shop-floor")
     wait("it is gone", lambda: cluster.get("bases", NAME) is None, 90)

@@ -103,7 +103,7 @@ def test_a_generator_from_its_creation_to_its_end(
     assert (sorted(server.served(NAME)), len(jobs.ran)) == ([1, 2], ran)
 
     cluster.delete("generators", NAME)
-    wait("it waits", lambda: "used by shop-floor" in operator.log.read_text())
+    wait("it waits", lambda: "the tasks that use it: shop-floor" in operator.log.read_text())
     assert cluster.get("generators", NAME)
     cluster.delete("federatedtasks", "shop-floor")
     wait("it is gone", lambda: cluster.get("generators", NAME) is None, 90)
