@@ -76,7 +76,7 @@ def decode(
         DataError: no picture of these kinds, damaged, or too large.
     """
     if not data:
-        raise DataError(name, "is an empty file", "repair or remove it")
+        raise DataError(name, "is empty", "repair or remove it")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures, refused here, and of odd comments

@@ -111,5 +111,5 @@ def test_folders_within_domains_that_recur_are_pointed_out(
 def test_an_empty_photo_is_called_so(tmp_path: Path) -> None:
     draw(tmp_path, ["ok/1.png", "bad/1.png"])
     (tmp_path / "ok/2.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"ok/2\.png: is an empty file; repair or remove it"):
+    with pytest.raises(DataError, match=r"ok/2\.png: is empty; repair or remove it"):
         data.read(str(tmp_path))
