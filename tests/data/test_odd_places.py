@@ -63,8 +63,8 @@ def test_words_that_name_no_class_are_refused(
     tmp_path: Path, train: list[object], test: list[object], problem: str
 ) -> None:
     x = np.zeros((2, 6, 6), np.uint8)
-    parts = {"y_train": np.array(train), "y_test": np.array(test)}
-    np.savez(tmp_path / "own.npz", x_train=x, x_test=x, **parts)
+    y_train, y_test = np.array(train), np.array(test)
+    np.savez(tmp_path / "own.npz", x_train=x, x_test=x, y_train=y_train, y_test=y_test)
     with pytest.raises(DataError, match=problem):
         data.read(str(tmp_path / "own.npz"))
 
