@@ -63,7 +63,7 @@ def no_network(*_: Any) -> Any:
     Raises:
         RuntimeError: always; `Algorithm.make_client` makes the clients of such an algorithm.
     """
-    raise RuntimeError("no network is trained here: ask Algorithm.half for a client's half")
+    raise RuntimeError("no network is trained here: ask Algorithm.make_client for a client")
 
 
 def no_targets(broadcast: Any, device: "torch.device") -> None:

@@ -32,8 +32,8 @@ class TrainingConfig:
         classes: C.
         width: K, the unified feature width.
         seed: the run's seed.
-        local_epochs: E, epochs of a client a round.
-        local_lr: eta, the clients' learning rate.
+        local_epochs: local epochs per round (E).
+        local_lr: learning rate of the clients (eta).
     """
 
     classes: Count

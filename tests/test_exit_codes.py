@@ -260,11 +260,21 @@ def _authority(folder: Path, task: dict[str, Any], device: dict[str, Any]) -> li
     return ["ca", "serve", *place]
 
 
+def _server(folder: Path, task: dict[str, Any], device: dict[str, Any]) -> list[str]:
+    tokens = folder / "tokens"
+    tokens.write_text(f"viewer ada sha256:{'0' * 64}\n")
+    place = {"folder": str(folder / "server"), "tokens_file": str(tokens), "port": 0}
+    followed = [{"name": "away", "url": "http://127.0.0.1:1"}]
+    table = {**place, "aggregators": followed}
+    return ["server", "--config", write(folder / "server.toml", table)]
+
+
 SERVICES: dict[str, Case] = {
     "agent": (_agent, "tries again"),
     "aggregator": (_aggregator, "metrics, health and status"),
     "base serve": (_bases, "serves"),
     "ca serve": (_authority, "devices enrol at"),
+    "server": (_server, "answers at"),
     "up": (_up, "tries again"),
 }
 
@@ -306,6 +316,7 @@ def test_a_signal_ends_a_run_that_then_continues(
     [
         (["agent", "--config", "x"], 0),
         (["base", "serve", "x"], 0),
+        (["ingest", "--config", "x"], 0),
         (["agent", "--config", "x", "--leave"], 143),
         (["aggregator", "--forget-device=a"], 143),
         (["base", "list"], 143),

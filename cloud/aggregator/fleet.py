@@ -34,19 +34,21 @@ class Fleet:
         self._health: dict[str, Health] = {}
         self._online: set[str] = set()
         self._invited = series.gauge("devices_invited", "Devices in the task's contract.")
-        self._present = series.gauge("devices_online", "Invited devices that say they are there.")
+        self._present = series.gauge(
+            "devices_online", "Invited devices that report that they are online."
+        )
         self._states = series.gauge(
-            "devices", "Invited devices, by what they say they are doing.", ("state",)
+            "devices", "Invited devices, by the state that they report.", ("state",)
         )
         for kind in KINDS:
             self._states.labels(kind)
         self._accuracies = series.quantiles(
             "device_accuracy_ratio",
-            "Share of its own test samples that a device classified right in the last round.",
+            "Accuracy of each device on its own test samples in the last round.",
         )
         self._readings = {name: series.quantiles(f"device_{name}", _TEXTS[name]) for name in BOUNDS}
         self._reporting = series.gauge(
-            "devices_reporting", "Devices online of which a reading is known.", ("reading",)
+            "devices_reporting", "Online devices for which a reading is known.", ("reading",)
         )
         self._training = series.histogram(
             "device_training_seconds", "A device's training in a round.", _WORK_SECONDS
@@ -57,7 +59,7 @@ class Fleet:
         self.spent_before: float | None = None
         self._spent: dict[str, float] = {}
         self._epsilons = series.quantiles(
-            "device_epsilon", "Privacy budget that a device's answers have spent of its data."
+            "device_epsilon", "Epsilon that a device's answers have spent of its data."
         )
         self.count()
 

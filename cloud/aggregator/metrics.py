@@ -69,35 +69,35 @@ class Metrics:
 
     def _make_progress(self) -> None:
         made = self._series
-        self._task = made.gauge("task_info", "What this aggregator runs.", _FACTS)
-        phases = made.gauge("task_phase", "1 for what the aggregator is doing, else 0.", ("phase",))
+        self._task = made.gauge("task_info", "Task, run and algorithm of this aggregator.", _FACTS)
+        phases = made.gauge("task_phase", "1 for the current phase, else 0.", ("phase",))
         self._phases = {phase: phases.labels(phase) for phase in get_args(Phase)}
         self.phase("starting")
         self._round = made.gauge("round", "The open round, counted from 0.")
-        self._rounds = made.gauge("rounds_planned", "How many rounds the run has.")
+        self._rounds = made.gauge("rounds_planned", "Number of rounds of the run.")
         self._answers = made.gauge("round_answers", "Answers to the open round so far.")
         self._closed = made.counter("rounds_closed_total", "Rounds closed since the start.")
         self._opened = made.gauge(
-            "round_opened_timestamp_seconds", "When the open round was opened, since 1970."
+            "round_opened_timestamp_seconds", "Time at which the open round was opened, since 1970."
         )
 
     def _make_settings(self) -> None:
         made = self._series
-        self._quorum = made.gauge("quorum", "Answers that make a round count.")
+        self._quorum = made.gauge("quorum", "Number of answers that a round needs.")
         self._deadline = made.gauge(
-            "round_deadline_seconds", "How long a round waits for more than the quorum."
+            "round_deadline_seconds", "How long a round waits for answers beyond the quorum."
         )
         self._give_up = made.gauge(
-            "round_give_up_seconds", "How long a round waits even for the quorum."
+            "round_give_up_seconds", "How long a round waits for the quorum itself."
         )
         self._expiry = made.gauge(
             "certificate_expiry_timestamp_seconds",
-            "When the first certificate of a file expires, since 1970.",
+            "Time at which the first certificate of a file expires, since 1970.",
             ("certificate",),
         )
 
         self._budget = made.gauge(
-            "epsilon_budget", "Privacy budget that no device may go over in this task."
+            "epsilon_budget", "Privacy budget that no device may exceed in this task."
         )
         self._budget.set(math.nan)
 
@@ -107,7 +107,7 @@ class Metrics:
             "round_seconds", "From a round's opening to its closing.", _ROUND_SECONDS
         )
         steps = made.histogram(
-            "round_step_seconds", "What a round's time goes to.", _STEP_SECONDS, ("step",)
+            "round_step_seconds", "Time of each step of a round.", _STEP_SECONDS, ("step",)
         )
         self._steps = {step: steps.labels(step) for step in get_args(Step)}
         self._delay = made.histogram(
@@ -122,11 +122,11 @@ class Metrics:
         )
         self._accuracy = made.gauge(
             "accuracy_ratio",
-            "Test samples of all devices classified right in the last round, before its training.",
+            "Accuracy on the test samples of all devices in the last round, before its training.",
         )
         self._accuracy.set(math.nan)  # unknown; 0 would look like a bad model
         self._measures = made.gauge(
-            "algorithm_measure", "Numbers of the algorithm's own, of the last round.", ("measure",)
+            "algorithm_measure", "The algorithm's own numbers of the last round.", ("measure",)
         )
 
     def _make_traffic(self) -> None:
@@ -136,7 +136,7 @@ class Metrics:
             "broadcast_bytes_total", "Bytes of broadcasts given to the broker, once a round."
         )
         uploads = made.counter(
-            "uploads_total", "What devices sent, by what became of it.", ("verdict",)
+            "uploads_total", "Uploads that devices sent, by verdict.", ("verdict",)
         )
         self._uploads = {  # made here, so that a verdict that never fell is 0 and not missing
             verdict: uploads.labels(verdict.name.lower()) for verdict in Verdict
@@ -150,7 +150,7 @@ class Metrics:
     def _make_refusals(self) -> None:
         refused = self._series.counter(
             "broker_refusals_total",
-            "Messages that the broker did not take, and topics that it does not send.",
+            "Messages that the broker did not accept, and topics that it does not deliver.",
             ("operation", "reason"),
         )
         self._refused = {
@@ -182,7 +182,7 @@ class Metrics:
         )
         self._committed = made.gauge(
             "ledger_committed_timestamp_seconds",
-            "When the ledger last stored where the run stands, since 1970.",
+            "Time at which the ledger last stored the state of the run, since 1970.",
         )
 
     def run_started(

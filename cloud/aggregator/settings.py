@@ -71,49 +71,52 @@ def _ratio(share: str) -> float:
 
 
 class CohortSettings(Settings):
-    """The `[cohort]` table: who is invited, and how long a round waits for them."""
+    """The `[cohort]` table: which devices take part, and how long a round waits for them."""
 
     devices: tuple[DeviceName, ...] = ()
     """The names of the devices that are in the task from the start."""
     evicted: tuple[DeviceName, ...] = ()
-    """The names of devices that take no part from the next start on; what they gave stays. For
-    good: a name that is taken out again stays evicted."""
+    """The names of devices that take no part from the next start on; what they contributed stays.
+    This is permanent: removing a name from the list does not bring the device back."""
     forgotten: tuple[DeviceName, ...] = ()
-    """The names of devices to take out at the next start, with all that they gave. For good."""
+    """The names of devices to take out at the next start, with everything that they contributed.
+    This is permanent."""
     admit: Annotated[tuple[Pattern, ...], Field(max_length=MOST_PATTERNS)] = ()
-    """Patterns of the names of further devices, such as "press-*"; "*" admits any that the broker
-    lets write. They join while the run goes on, when they first show up."""
+    """Patterns of the names of devices that may join during the run, such as "press-*"; "*" admits
+    every device that the broker allows to write. A device joins when it first appears."""
     max_devices: Annotated[int, Field(ge=1, le=100_000)] = MOST_DEVICES
-    """In the run, at most; further ones are not admitted."""
+    """Largest number of devices in the run; further ones are not admitted."""
     quorum: Size | Share | None = None
-    """How many answers make a round count; all devices if not given, and one with admit."""
+    """Number of answers that a round needs; all devices if not given, and one with admit."""
     sample: Share | None = None
-    """The share of the devices that is asked in a round ("20%"), drawn anew by the seed; all if not
+    """Share of the devices that a round asks ("20%"), drawn by the seed for each round; all if not
     given."""
     grace_seconds: Annotated[float, Field(ge=0, le=86_400)] = 5.0
-    """How long a round that has its quorum waits for others, once all who are online have
+    """Seconds that a round with its quorum waits for further answers, once all online devices have
     answered."""
     buffer: Size | None = None
-    """Semi-asynchronous rounds: a round is over with so many answers, to it or to an earlier one;
+    """Semi-asynchronous rounds: number of answers, to this round or to an earlier one, that end it;
     rounds wait for their devices if not given."""
     max_staleness: Annotated[int, Field(ge=0, le=1000)] = 10
-    """How many rounds before the open one an answer may be to, with a buffer; it counts
-    1 / sqrt(1 + so many)."""
+    """With a buffer: how many rounds old an answer may be. An answer that is s rounds old has the
+    weight 1 / sqrt(1 + s)."""
     max_messages_per_minute: Annotated[int, Field(ge=10, le=10**9)] = RateLimits.messages
-    """Of one device, at most; further ones are counted, and not read."""
+    """Largest number of messages of one device in a minute; further ones are counted but not
+    read."""
     max_megabytes_per_minute: Annotated[int, Field(ge=1, le=10**9)] = RateLimits.size // MEGABYTE
-    """Of one device, at most; what is more is not read, and asked for later."""
+    """Largest number of megabytes of one device in a minute; the rest is not read, but requested
+    later."""
     outliers: Literal["log", "refuse"] = "log"
-    """Whether an upload far from the cohort's is logged, or set aside; the same for a whole run."""
+    """What happens to an upload that is far from the others: log or refuse; fixed for a run."""
     robust: RobustChoice = "auto"
     secure: bool = False
-    """Secure aggregation: the aggregator learns sums of uploads, and no single one."""
+    """Secure aggregation: the aggregator learns sums of uploads, but no single upload."""
     step_seconds: Annotated[float, Field(gt=0, le=86_400)] = STEP_SECONDS
-    """How long each of the steps of secure aggregation waits for devices that are there."""
+    """Seconds that each step of secure aggregation waits for the devices that are online."""
     deadline_seconds: Seconds = 600.0
-    """How long to wait for more than the quorum."""
+    """Seconds to wait for answers beyond the quorum."""
     give_up_seconds: Seconds = 86_400.0
-    """How long to wait even for the quorum; then the aggregator fails, and is started again."""
+    """Seconds to wait for the quorum itself; after that the aggregator fails, to be restarted."""
 
     def invites(self, device: str) -> bool:
         """Return whether a device may take part, by its name."""
@@ -178,26 +181,27 @@ class CohortSettings(Settings):
 
 
 class IngestSettings(Settings):
-    """The `[ingest]` table: who takes uploads."""
+    """The `[ingest]` table: which processes receive uploads."""
 
     shared: bool = False
-    """Processes of `edgeloop ingest` take them, and write to a ledger in PostgreSQL."""
+    """Processes of `edgeloop ingest` receive uploads, and write them to a ledger in PostgreSQL."""
 
 
 class HttpSettings(Settings):
     """The `[http]` table: where metrics, health and status are served.
 
     Attributes:
-        host: the address to listen on.
-        port: 0 for any free one; it is logged.
-        linger: whether they are served on after the end, until the aggregator is stopped.
-        tokens_file: bearer tokens of those who may ask for metrics and status, each with a role
-            (`edgeloop ca http-token`); everybody if not given. Health is for everybody.
-        allowed_hosts: names that a request may be addressed to, besides this machine's own; any if
-            empty.
-        certificate_file: for HTTPS, PEM; plain HTTP if not given.
-        key_file: its private key.
-        client_ca_file: authorities, PEM: who shows a certificate of theirs needs no token.
+        host: address to listen on.
+        port: port to listen on; 0 for any free one, which is logged.
+        linger: keep answering after the last round, until the aggregator is stopped.
+        tokens_file: bearer tokens of those who may read metrics and status, each with a role
+            (`edgeloop ca http-token`); everybody may if not given. Everybody may read the health.
+        allowed_hosts: host names that a request may be addressed to, besides this machine's own;
+            any if empty.
+        certificate_file: certificate for HTTPS, PEM; plain HTTP if not given.
+        key_file: private key of the certificate.
+        client_ca_file: certificates of authorities, PEM; a client with a certificate of one of
+            them needs no token.
     """
 
     host: str = "127.0.0.1"
@@ -233,54 +237,54 @@ class TaskSettings(Settings):
     name: Name
     """Name of the task."""
     algorithm: str
-    """One that `edgeloop algorithms` lists."""
+    """Name of the algorithm; `edgeloop algorithms` lists them."""
     variant: str = VARIANT
-    """Where the paper and the released code differ."""
+    """Variant of the algorithm, where the paper and the released code differ."""
     hyperparameters: Annotated[
         dict[str, Scalar], Field(default_factory=dict), AfterValidator(_own_keys)
     ]
-    """The algorithm's own, over the variant's."""
+    """Hyperparameters of the algorithm; they override the variant's."""
     class_names: Annotated[Classes, AfterValidator(_check_class_names)]
-    """One a class, in the order of their numbers."""
+    """Names of the classes, in the order of their numbers."""
     shape: Shape
-    """Of one input, channels first."""
+    """Shape of one input, channels first."""
     width: Width = WIDTH
-    """K, the feature width that all devices share."""
+    """Feature width K that all devices share."""
     rounds: Many
     """Number of rounds."""
     batch_size: Many = BATCH_SIZE
-    """Samples a local training batch."""
+    """Batch size of local training."""
     seed: Seed = 0
-    """The run's only one."""
+    """Random seed of the run."""
     shuffle: bool = False
-    """Devices train on their samples in a new order in each epoch."""
+    """Shuffle each device's samples in every epoch."""
     privacy: PrivacySettings | None = None
-    """Differential privacy of what devices send; none if not given."""
+    """Differential privacy of what devices send; no noise if not given."""
     generator: str | None = None
-    """Of an algorithm that needs one; the embedded one if not given."""
+    """Generator, if the algorithm needs one; the embedded one if not given."""
     base: str | None = None
-    """Of an algorithm that needs one; computed from the generator's images if not given."""
+    """Base, if the algorithm needs one; computed from the generator's images if not given."""
     history: bool = False
-    """Keep what each round exchanged, for reports."""
+    """Keep the messages of each round, for reports."""
     folder: Path
-    """For the ledger, the final prototypes and the summary."""
+    """Folder for the ledger, the final prototypes and the summary."""
     store: str | None = None
-    """The ledger's database as SQLAlchemy writes it; SQLite in the folder if not given."""
+    """URL of the ledger's database, in SQLAlchemy's form; SQLite in the folder if not given."""
     store_file: Path | None = None
-    """A file with that on its first line, for one that has a password in it."""
+    """File whose first line is that URL, for a URL with a password."""
     broker: BrokerSettings = BrokerSettings()
-    """Where the task's messages go."""
+    """Broker of the task."""
     cohort: CohortSettings
-    """Who is invited, and how long a round waits for them."""
+    """Which devices take part, and how long a round waits for them."""
     ingest: IngestSettings = IngestSettings()
-    """Who takes uploads."""
+    """Which processes receive uploads."""
     http: HttpSettings = HttpSettings()
-    """Metrics, health and status."""
+    """Address and access rules of metrics, health and status."""
     trace: TraceSettings = TraceSettings()
-    """Where traces go."""
+    """Where traces are sent."""
     authority: Annotated[str, Field(pattern=HTTPS)] | None = None
-    """URL of who says which devices were revoked: those are evicted. It is shown the broker's
-    certificates."""
+    """URL of the authority; devices that it has revoked are evicted. The aggregator identifies
+    itself to it with the certificate of `[broker]`."""
 
     @model_validator(mode="after")
     def _one_store(self) -> "TaskSettings":

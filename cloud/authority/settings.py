@@ -17,42 +17,42 @@ Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,253}$")]
 
 
 class AuthoritySettings(Settings):
-    """An authority: where it listens, for how long its certificates hold, and who is told."""
+    """An authority: where it listens, how long its certificates are valid, and its broker."""
 
     hosts: Annotated[tuple[Host, ...], Field(min_length=1)] = ("localhost", "127.0.0.1")
-    """Names and addresses that devices reach it by: its own certificate has them."""
+    """Names and addresses at which devices reach the authority; its own certificate names them."""
     listen: str = "127.0.0.1"
-    """The address to listen on; 0.0.0.0 for all."""
+    """Address to listen on; 0.0.0.0 for all."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8443
-    """Of HTTPS; 0 for any free one, which is logged."""
+    """Port of HTTPS; 0 for any free one, which is logged."""
     days: Days = 7.0
-    """For how long a device's certificate holds; the agent renews it when half of that is over."""
+    """Days that a device's certificate is valid; the agent renews it after half of them."""
     service_days: Days = 90.0
-    """For how long a service's certificate holds: the broker's, an aggregator's, its own."""
+    """Days that a service's certificate is valid: the broker's, an aggregator's, its own."""
     store: str | None = None
-    """The database as SQLAlchemy writes it; SQLite in the folder if not given."""
+    """URL of the database, in SQLAlchemy's form; SQLite in the folder if not given."""
     store_file: Path | None = None
-    """A file with that on its first line, for one that has a password in it."""
+    """File whose first line is that URL, for a URL with a password."""
     passphrase_file: Path | None = None
-    """A file with the keys' passphrase on its first line; they are not encrypted if not given."""
+    """File whose first line is the passphrase of the keys; not encrypted if not given."""
     tokens_file: Path | None = None
     """Tokens of viewers, operators and admins (`edgeloop ca http-token`); nobody if not given."""
     broker_folder: Path | None = None
-    """Where the broker reads its rights and the lists of revoked certificates."""
+    """Folder in which the broker reads its rights and the lists of revoked certificates."""
     broker_pid_file: Path | None = None
-    """With Mosquitto's process id: it is told to read them again (SIGHUP)."""
+    """File with Mosquitto's process id, which is sent SIGHUP to read that folder again."""
     broker_port: Port = 8883
-    """That devices reach the broker by; `edgeloop enroll` writes it down."""
+    """Port at which devices reach the broker; `edgeloop enroll` writes it to the device."""
     broker_host: Host | None = None
-    """That devices reach the broker by; the authority's own host if not given."""
+    """Host at which devices reach the broker; the authority's own host if not given."""
     prefix: Annotated[str, Field(pattern=PREFIX, max_length=256)] = ""
-    """Before all topics, as in the `[broker]` tables."""
+    """Prefix of all topics, as in the `[broker]` tables."""
 
     trusted: tuple[Annotated[str, Field(pattern="^[!-~]+$", max_length=256)], ...] = ()
-    """Users that the broker calls so and that may read and write all, beside those signed here."""
+    """User names at the broker that may read and write everything, besides services signed here."""
     signed_elsewhere: bool = False
-    """Whether others sign services with the same key, as on Kubernetes: then what was signed there
-    holds here, too, until it expires."""
+    """Whether other programs sign services with the same key, as on Kubernetes. Their certificates
+    are then accepted here, too, until they expire."""
 
     @model_validator(mode="after")
     def _one_store(self) -> "AuthoritySettings":

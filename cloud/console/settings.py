@@ -12,56 +12,57 @@ from edgeloop.runtime.config import BrokerSettings, Settings, first_line
 
 
 class FollowedAggregator(Settings):
-    """An aggregator that somebody else runs: it is looked at, and nothing is done about it."""
+    """An aggregator that somebody else runs: the server shows it, but does not act on it."""
 
     name: Name
-    """What the server calls its task."""
+    """Name of its task on the server."""
     url: Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._:\[\]-]+/?$")]
-    """Of its HTTP interface."""
+    """URL of its HTTP interface."""
     token_file: Path | None = None
-    """With a viewer's token on its first line, where the aggregator wants one."""
+    """File whose first line is a viewer's token, if the aggregator needs one."""
     ca_file: Path | None = None
-    """Whose certificate it may show, PEM."""
+    """Certificate of the authority that signed the aggregator's, PEM."""
 
 
 class ServerSettings(Settings):
     """A server: what it follows, who may do what, and where it is reached."""
 
     folder: Path
-    """For its database."""
+    """Folder for the server's database."""
     stack: Path | None = None
-    """The file of an `edgeloop up` on this machine, whose tasks it follows and acts on."""
+    """File of an `edgeloop up` on this machine; the server follows its tasks and acts on them."""
     token_file: Path | None = None
-    """With a viewer's token on its first line, where the aggregators of the stack or of the cluster
-    want one."""
+    """File whose first line is a viewer's token, if the aggregators of the stack or of the cluster
+    need one."""
     namespaces: tuple[Name, ...] = ()
-    """Of a Kubernetes cluster, whose FederatedTasks it follows and acts on."""
+    """Namespaces of a Kubernetes cluster; the server follows their FederatedTasks and acts on
+    them."""
     aggregators: tuple[FollowedAggregator, ...] = ()
-    """Others that it looks at."""
+    """Further aggregators, which the server only shows."""
     alone: dict[str, Path] = Field(default_factory=dict)
-    """Folders of finished runs of Local (`edgeloop simulate local`) of the same devices and data,
-    by task: what each device reaches alone, drawn beside the task."""
+    """For each task, the folder of a finished run of Local (`edgeloop simulate local`) on the same
+    devices and data. The task's pages then show what each device reaches alone."""
     tokens_file: Path
     """Tokens of viewers, operators and admins (`edgeloop ca http-token`)."""
     listen: str = "127.0.0.1"
-    """The address to listen on; 0.0.0.0 for all."""
+    """Address to listen on; 0.0.0.0 for all."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8600
-    """Of HTTP, or HTTPS with a certificate; 0 for any free one, which is logged."""
+    """Port of HTTP, or of HTTPS with a certificate; 0 for any free one, which is logged."""
     hosts: tuple[Host, ...] = ()
-    """Names and addresses that it is reached by, beside this machine's own."""
+    """Names and addresses at which browsers reach the server, besides this machine's own."""
     certificate_file: Path | None = None
-    """For HTTPS, PEM; plain HTTP if not given."""
+    """Certificate for HTTPS, PEM; plain HTTP if not given."""
     key_file: Path | None = None
-    """Its private key."""
+    """Private key of the certificate."""
     store: str | None = None
-    """The database as SQLAlchemy writes it; SQLite in the folder if not given."""
+    """URL of the database, in SQLAlchemy's form; SQLite in the folder if not given."""
     store_file: Path | None = None
-    """A file with that on its first line, for one that has a password in it."""
+    """File whose first line is that URL, for a URL with a password."""
     broker: BrokerSettings | None = None
-    """Where devices are reached for roll-outs, and as whom: of tasks of a cluster, and of
-    aggregators that are only looked at. A stack's tasks have their own."""
+    """Broker for roll-outs to devices of a cluster's tasks, and of aggregators that the server only
+    shows. A stack's tasks use the stack's broker."""
     poll_seconds: Annotated[float, Field(ge=0.2, le=3600)] = 2.0
-    """Between two looks at all tasks."""
+    """Seconds between two polls of all tasks."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ServerSettings":

@@ -39,13 +39,13 @@ class Monitor:
         self._objects = self._gauge("objects", "Resources, by phase.", ("kind", "phase"))
         self._looks = Counter(
             "edgeloop_operator_looks_total",
-            "Looks at resources, by whether the cluster did what was asked.",
+            "Reconciliations of resources, by result.",
             ("kind", "result"),
             registry=self.registry,
         )
         self._left = Counter(
             "edgeloop_operator_left_behind_total",
-            "Deleted tasks whose messages or rows could not be taken back.",
+            "Deleted tasks whose messages or rows could not be removed.",
             registry=self.registry,
         )
         for kind in _PHASES:  # made here, so that what never was is 0 and not missing

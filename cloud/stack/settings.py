@@ -14,21 +14,23 @@ Table = dict[str, Any]
 
 
 class StackBroker(BrokerSettings):
-    """The `[broker]` table: where every part finds the broker, and who runs it.
+    """The `[broker]` table: where all parts reach the broker, and who runs it.
 
     Attributes:
-        run: "mosquitto", "wheel" (a trial's, on the loopback interface only), or "external", which
-            is somebody else's.
-        listen: the address that Mosquitto listens on, beside its port.
-        server_certificate_file: Mosquitto's own certificate and its chain, PEM. With it clients
-            must show one of `ca_file`'s, and may write what their common name says.
-        server_key_file: its private key, PEM.
-        trusted: common names beside "aggregator" that may read and write everything.
-        config_file: a Mosquitto configuration of your own, instead of the one that is written.
-        hosts: names and addresses that devices reach Mosquitto by: in the certificate that the
-            stack's own authority signs for it.
-        services_port: that the stack's aggregators reach Mosquitto by; the next one if not given.
-        plain: no TLS and no certificates: whoever reaches Mosquitto may read and write everything.
+        run: "mosquitto", "wheel" (for trials, on the loopback interface only), or "external" (run
+            by somebody else).
+        listen: address that Mosquitto listens on.
+        server_certificate_file: Mosquitto's certificate and its chain, PEM. With it, clients must
+            present a certificate signed by `ca_file`, and have the rights of their common name.
+        server_key_file: private key of that certificate, PEM.
+        trusted: common names, besides "aggregator", that may read and write everything.
+        config_file: your own Mosquitto configuration, instead of the generated one.
+        hosts: names and addresses at which devices reach Mosquitto; the stack's own authority
+            writes them into the broker's certificate.
+        services_port: port at which the stack's aggregators reach Mosquitto; the one after `port`
+            if not given.
+        plain: no TLS and no certificates: everybody who reaches Mosquitto may read and write
+            everything.
     """
 
     run: Literal["mosquitto", "wheel", "external"] = "mosquitto"
@@ -80,13 +82,13 @@ class StackBroker(BrokerSettings):
 
 
 class ServedAuthority(Settings):
-    """The `[authority]` table: the stack's own authority is served, for devices elsewhere.
+    """The `[authority]` table: serve the stack's own authority, for devices elsewhere.
 
     Attributes:
-        listen: the address to listen on; the broker's if not given.
-        port: of HTTPS.
-        days: for how long a device's certificate holds.
-        tokens_file: tokens of viewers, operators and admins.
+        listen: address to listen on; the broker's if not given.
+        port: port of HTTPS.
+        days: days that a device's certificate is valid.
+        tokens_file: tokens of viewers, operators and admins; nobody if not given.
     """
 
     listen: str | None = None
@@ -100,15 +102,15 @@ class GeneratorSettings(Settings):
 
     Attributes:
         source: digits, a name in the store, or a folder.
-        name: on the server; the last part of the source if not given.
-        instances: of each model.
-        gpu: whether the models run on one.
-        threads: that one run computes with.
+        name: name on the server; the last part of the source if not given.
+        instances: number of instances of each model.
+        gpu: whether the models run on a GPU.
+        threads: number of threads of one inference.
         host: address to listen on.
-        http_port: for health.
-        grpc_port: for the aggregators.
-        metrics_port: for Prometheus.
-        home: the tritonserver's folder.
+        http_port: port for HTTP health checks.
+        grpc_port: port for the aggregators.
+        metrics_port: port for Prometheus metrics.
+        home: folder of the tritonserver.
     """
 
     source: Annotated[str, Field(min_length=1)] = "digits"
@@ -137,14 +139,14 @@ class StackSettings(Settings):
     """A stack: what runs on this machine.
 
     Attributes:
-        folder: for what the parts keep, and for the files that are written for them.
-        restart_seconds: how long to wait before a part is started again; twice as long each time,
-            up to a minute, until it has run for a minute.
-        start_seconds: how long a part may take until it is ready for the first time.
-        stop_seconds: how long a part may take to end before it is killed.
-        broker: who runs it, and where.
-        authority: where the stack's own authority is served; it is not, if not given.
-        generator: what a Triton of the stack's own serves; none runs if not given.
+        folder: folder for the parts' state, and for the files that are written for them.
+        restart_seconds: seconds to wait before a part is restarted. They double each time, up to a
+            minute, until the part has run for a minute.
+        start_seconds: seconds that a part may take until it is ready for the first time.
+        stop_seconds: seconds that a part may take to end before it is killed.
+        broker: who runs the broker, and where.
+        authority: where the stack's own authority is served; not served if not given.
+        generator: what the stack's own Triton serves; no Triton runs if not given.
         aggregators: tables as `edgeloop aggregator` reads them.
         agents: tables as `edgeloop agent` reads them.
     """

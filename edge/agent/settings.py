@@ -19,22 +19,22 @@ NOT_STATED = "not stated"
 
 
 class DataSettings(PartitionSettings):
-    """The `[data]` table: whose samples these are."""
+    """The `[data]` table: the device's samples."""
 
     source: str
     """Data set: a folder, a parquet file, or fashion-sample."""
     client: Annotated[int, Field(ge=0)] = 0
-    """Number of the client whose share is this device's, of a divided source or a partition."""
+    """Number of the client whose share this device has, if the source is divided."""
     clients: Annotated[int, Field(ge=1)] = Partition.clients
-    """Number of clients of the partition; without one, all of the source is this device's."""
+    """Number of clients of the partition; without a partition the device has the whole source."""
     seed: PartitionSeed = Partition.seed
     most_samples: Annotated[int, Field(ge=1)] | None = None
-    """Of a folder of photos, so many of the newest; all if not given."""
+    """Largest number of photos to use from a folder, the newest; all if not given."""
     max_age_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Of a folder of photos, those that were written within so many days; all if not given."""
+    """Largest age, in days, of the photos to use from a folder; all if not given."""
 
     windows: WindowSettings | None = None
-    """How recordings of sensors are cut; the source holds none, if not given."""
+    """How recordings of sensors are cut into windows; leave it out for other data."""
 
     def chosen_partition(self) -> Partition | None:
         """Return the partition that these settings describe, if there is one."""
@@ -60,11 +60,11 @@ class TrainingSettings(Settings):
     """The `[training]` table.
 
     Attributes:
-        architecture: the device's own model; see `edgeloop.models`.
-        device: where to train, as torch names it.
-        threads: a number, or "auto" for a short measurement.
-        mix: end with the run's model mixed with one trained alone: half and half, by a weight that
-            the device chooses ("auto"), or never; see `edgeloop.mixing.experts`.
+        architecture: architecture of the device's model; `edgeloop models` lists them.
+        device: torch device to train on, such as cpu.
+        threads: number of threads, or "auto" for a short measurement.
+        mix: whether to end with a mixture of the run's model and one trained alone: "half", "auto"
+            (the device chooses the weight) or "never"; see `edgeloop.mixing.experts`.
     """
 
     architecture: str = "cnn"
@@ -74,13 +74,13 @@ class TrainingSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """The `[model]` table: the classifier that the device has in use.
+    """The `[model]` table: the classifier that the device uses.
 
     Attributes:
-        every_rounds: the device makes a model anew after every so many rounds, and puts it into use
-            if its own samples do not call it worse; 0 for at a run's end only.
-        int8: also write one in whole numbers of 8 bits, if it is as good by the device's samples.
-        licence: of the models that this device makes, as their files say it, such as an SPDX name.
+        every_rounds: number of rounds after which the device makes a new classifier, and uses it
+            if it is no worse on its own samples; 0 for only at the end of a run.
+        int8: also write an 8-bit version, if it is as good on the device's samples.
+        licence: licence that the files of this device's models state, such as an SPDX name.
     """
 
     every_rounds: Annotated[int, Field(ge=0)] = 1
@@ -89,13 +89,13 @@ class ModelSettings(Settings):
 
 
 class PolicySettings(Settings):
-    """The `[privacy]` table: what this device lets a task ask of it.
+    """The `[privacy]` table: what this device allows a task.
 
     Attributes:
-        require: take part only in tasks with privacy.
-        max_epsilon: the most that its answers may tell of its data, all runs together; a task's
-            own budget may be lower. Tasks without privacy are then refused.
-        max_delta: the largest delta that a task may have.
+        require: take part only in tasks with differential privacy.
+        max_epsilon: largest epsilon that the device spends in all runs together; a task's own
+            budget may be lower. Tasks without differential privacy are then refused.
+        max_delta: largest delta that a task may have.
     """
 
     require: bool = False
@@ -109,26 +109,26 @@ class PolicySettings(Settings):
 
 
 class TrainingPolicy(Settings):
-    """The `[policy]` table: when this device may train; it sleeps else. See `edge.agent.policy`."""
+    """The `[policy]` table: when this device may train; see `edge.agent.policy`."""
 
     windows: tuple[Annotated[str, Field(pattern=HOURS)], ...] = ()
-    """Hours of local time, such as "22:00-06:00" or "sat,sun 08:00-20:00"; always if none."""
+    """Hours of local time, such as "22:00-06:00" or "sat,sun 08:00-20:00"; always if not given."""
     mains_only: bool = False
-    """Not on battery."""
+    """Train only on mains power."""
     max_celsius: Annotated[float, Field(gt=0, lt=200)] | None = None
-    """Not while a sensor of the machine is hotter."""
+    """Largest temperature, in degrees Celsius, of any of the machine's sensors."""
     unmetered_only: bool = False
-    """Not on a network that is paid for by what goes through it."""
+    """Train only on a network without volume charges."""
     metered: bool | Literal["auto"] = "auto"
-    """Whether the network is; "auto" asks NetworkManager."""
+    """Whether the network is metered; "auto" asks NetworkManager."""
     min_free_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Not while less memory is free."""
+    """Smallest free memory, in megabytes."""
     max_load: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Not while more processes want a processor, for each of the machine's."""
+    """Largest load average per core."""
     min_battery: Annotated[float, Field(ge=0, le=1)] | None = None
     """Charge below which the device only answers, without training, unless it is on mains."""
     root: Path = Path("/")
-    """Where the kernel's files are, sys and proc, as in a container that has the host's."""
+    """Folder that holds the kernel's sys and proc, such as the host's in a container."""
 
 
 class ServeSettings(Settings):
@@ -136,13 +136,13 @@ class ServeSettings(Settings):
 
     Attributes:
         host: address to listen on.
-        port: of HTTP; 0 for any free one.
-        max_megabytes: of a request.
-        connections: at once; further ones are told to come again.
-        max_batch: inputs of waiting requests that are run together; 1 for none.
-        token_file: holds a token that a request must bear; none if not given.
-        mqtt: also answer requests by MQTT.
-        broker: where these come from, if not the device's own broker.
+        port: port of HTTP; 0 for any free one.
+        max_megabytes: largest request, in megabytes.
+        connections: largest number of connections at a time; further ones must try again later.
+        max_batch: largest number of waiting inputs that are run as one batch; 1 for no batches.
+        token_file: file with a token that every request must bear; none if not given.
+        mqtt: also answer requests over MQTT.
+        broker: broker of these requests, if it is not the device's own.
     """
 
     host: str = "127.0.0.1"
@@ -156,10 +156,10 @@ class ServeSettings(Settings):
 
 
 class RolloutSettings(Settings):
-    """The `[rollouts]` table: what this device takes of what a server ships; see docs/rollouts.md.
+    """The `[rollouts]` table: which roll-outs this device accepts; see docs/rollouts.md.
 
     Attributes:
-        accept: kinds of things; of others it says that it does not take them.
+        accept: kinds of roll-outs that the device accepts; it refuses the others.
     """
 
     accept: tuple[Kind, ...] = KINDS
@@ -169,23 +169,22 @@ class DeviceSettings(Settings):
     """A device: its name, the task it joins, its data, its model, its broker.
 
     Attributes:
-        name: of the device, unique in the task.
-        task: the task to join.
-        folder: where its state, its ONNX model and its summary are kept.
+        name: name of the device, unique in the task.
+        task: name of the task to join.
+        folder: folder for the device's state, ONNX model and summary.
         health: send battery, processor and temperature along with each answer, as far as known.
-        stay: after a run's end wait for the task's next one, until the process is stopped.
-        enrolment: the folder that `edgeloop enroll` wrote: the broker's address and the
-            certificates come from there, where the `[broker]` table has none, and the agent renews
-            its certificate.
-        broker: where the task's messages go.
-        data: its samples.
-        training: its model and how it learns.
-        model: the classifier that it has in use.
+        stay: after a run wait for the task's next run, until the process is stopped.
+        enrolment: folder that `edgeloop enroll` wrote. It provides the broker's address and the
+            certificates that the `[broker]` table lacks, and the agent renews its certificate.
+        broker: broker of the task.
+        data: the device's samples.
+        training: the device's model, and how it learns.
+        model: the classifier that the device uses.
         serve: how its classifier is served.
-        privacy: what it lets a task ask of it.
+        privacy: what it allows a task.
         policy: when it may train.
-        rollouts: what it takes of what a server ships.
-        trace: where traces go.
+        rollouts: which roll-outs it accepts.
+        trace: where traces are sent.
     """
 
     name: DeviceName

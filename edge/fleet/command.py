@@ -53,7 +53,10 @@ def fleet(asked: FleetSettings) -> None:
     if asked.write_task is not None:
         text = task_file(asked.task, asked.devices, size or 40_000, broker.port)
         atomic_files.write(asked.write_task, text.encode())
-        console.say(f"written: {asked.write_task}; start it with edgeloop aggregator --config")
+        console.say(
+            f"written: {asked.write_task}; with a broker on port {broker.port}, start it:"
+            f" edgeloop aggregator --config {asked.write_task}"
+        )
         return
     allow_connections(asked.devices)
     known = _identities(asked, broker)

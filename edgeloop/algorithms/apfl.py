@@ -66,11 +66,12 @@ class Config(ModelConfig):
 
     Attributes:
         seed: the run's seed; the first weights are drawn from it.
-        local_epochs: E; tau counts their steps.
-        local_lr: eta, of both models and of alpha.
-        alpha: alpha's first value, the share of the client's own model.
-        through_mixture: train v through the mixture and keep both; else v alone, then mix it.
-        weighted: weigh each client's model by its number of samples.
+        local_epochs: local epochs per round (E); tau counts their steps.
+        local_lr: learning rate of both models and of alpha (eta).
+        alpha: initial share of the client's own model in the mixture.
+        through_mixture: train v through the mixture and keep both; otherwise train v alone, then
+            mix it.
+        weighted: weight each client's model by its number of samples.
     """
 
     alpha: Annotated[float, Ge(0), Le(1)] = 0.5

@@ -61,10 +61,11 @@ class Config(ModelConfig):
 
     Attributes:
         seed: the run's seed; the first weights are drawn from it.
-        local_epochs: E, of the global model.
-        personal_epochs: of the personal model, which is trained first; s counts its steps.
-        local_lr: eta, of both.
-        mu: lambda, how strongly the personal model is held near the global one; 0 is Local.
+        local_epochs: local epochs per round of the global model (E).
+        personal_epochs: local epochs per round of the personal model, which is trained first; s
+            counts its steps.
+        local_lr: learning rate of both models (eta).
+        mu: strength of the pull of the personal model to the global one (lambda); 0 is Local.
     """
 
     personal_epochs: Count = 1

@@ -65,11 +65,12 @@ class Config(ModelConfig):
 
     Attributes:
         seed: the run's seed; the first weights are drawn from it.
-        tensors: p, how many of the model's last tensors are blended; 0 for all of them.
-        share: s, the part of the local samples that the blend is learned on.
-        blend_lr: eta of the element-wise weights.
-        threshold: the standard deviation of the last ten passes' losses that ends the start phase.
-        start_passes: the most passes of the start phase; ours.
+        tensors: number of the model's last tensors that are blended (p); 0 for all.
+        share: fraction of the local samples on which the blend is learned (s).
+        blend_lr: learning rate of the element-wise weights (eta).
+        threshold: the start phase ends when the losses of its last ten passes have a standard
+            deviation below this.
+        start_passes: largest number of passes of the start phase; ours.
     """
 
     tensors: Annotated[int, Ge(0)] = 2

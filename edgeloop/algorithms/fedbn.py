@@ -42,7 +42,7 @@ class Config(ModelConfig):
 
     Attributes:
         seed: the run's seed; the first weights are drawn from it.
-        weighted: weigh each client's model by its number of samples.
+        weighted: weight each client's model by its number of samples.
     """
 
     weighted: bool = True

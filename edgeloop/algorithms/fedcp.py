@@ -60,7 +60,8 @@ class Config(ModelConfig):
 
     Attributes:
         seed: the run's seed; first weights, the first context and the noise come from it.
-        discrepancy: lambda, the weight of the MMD of the base's and the global base's features.
+        discrepancy: weight of the MMD between the features of the base and of the global base
+            (lambda).
     """
 
     discrepancy: NotNegative = 5.0

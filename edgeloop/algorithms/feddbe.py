@@ -63,9 +63,10 @@ class Config(ModelConfig):
 
     Attributes:
         seed: the run's seed; the first weights are drawn from it.
-        local_lr: eta, of the model and of the client's own vector.
-        regulariser: kappa, the weight of the gap between running mean and global mean.
-        momentum: mu, how much of the running mean the newest batch is; 1 for all of it.
+        local_lr: learning rate of the model and of the client's own vector (eta).
+        regulariser: weight of the gap between the running mean and the global mean (kappa).
+        momentum: weight of the newest batch in the running mean (mu); with 1 it is the newest batch
+            alone.
     """
 
     regulariser: NotNegative = 50.0

@@ -55,8 +55,9 @@ class Config(TrainingConfig):
 
     Attributes:
         seed: the run's seed; nothing here is random.
-        pull: lambda, the weight of the distance to the global logits.
-        distance: what lambda weighs; see `distance`.
+        pull: weight of the distance to the global logits (lambda).
+        distance: distance to the global logits: "mse", or "soft", the cross-entropy with their
+            softmax.
     """
 
     pull: NotNegative = 1.0

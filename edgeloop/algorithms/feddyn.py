@@ -45,7 +45,7 @@ class Config(ModelConfig):
 
     Attributes:
         seed: the run's seed; the first weights are drawn from it.
-        alpha: alpha, the weight of the distance to the global model.
+        alpha: weight of the distance to the global model.
     """
 
     alpha: Positive = 0.01

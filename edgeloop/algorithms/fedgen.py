@@ -64,12 +64,12 @@ class Config(ModelConfig):
 
     Attributes:
         architecture: of the client whose first head is everybody's.
-        noise_dim: N, the generator's noise.
-        hidden_dim: H, its hidden units.
-        persist: keep what the generator has learned.
-        server_epochs: S, steps of one batch.
-        server_lr: the generator's learning rate (Adam).
-        server_batch: labels a batch on the server.
+        noise_dim: dimensions of the generator's noise (N).
+        hidden_dim: hidden units of the generator (H).
+        persist: keep the trained generator from round to round.
+        server_epochs: server steps per round, of one batch each (S).
+        server_lr: learning rate of the generator (Adam).
+        server_batch: batch size on the server, in labels.
     """
 
     noise_dim: Count = 32

@@ -52,9 +52,9 @@ class Config(ModelConfig):
     Attributes:
         architecture: of the client whose first head is everybody's.
         seed: the run's seed; the first head and the server's shuffles are drawn from it.
-        server_epochs: S, epochs of the server a round.
-        server_lr: the server's learning rate.
-        server_batch: prototypes a batch on the server.
+        server_epochs: server epochs per round (S).
+        server_lr: learning rate of the server.
+        server_batch: batch size on the server, in prototypes.
     """
 
     server_epochs: Count = 1

@@ -58,13 +58,14 @@ class Config(ModelConfig):
     Attributes:
         architecture: of the mentee.
         seed: the run's seed; the mentee's and W's first weights are drawn from it.
-        local_lr: eta, of the teacher and W.
-        mentee_lr: the mentee's learning rate.
-        clip: the largest norm of the gradients of the teacher, the mentee and W.
-        energy_start: T_s, the share of a matrix's squared singular values to keep, in round 0.
-        energy_end: T_e, the share in round T.
-        horizon: T.
-        repaired: keep the full rank where no lower one will do, and send what is shorter raw.
+        local_lr: learning rate of the teacher and of W (eta).
+        mentee_lr: learning rate of the mentee.
+        clip: largest norm of the gradients of the teacher, the mentee and W.
+        energy_start: share of a matrix's squared singular values that is kept in round 0 (T_s).
+        energy_end: share that is kept in round T (T_e).
+        horizon: round at which that share reaches its end value (T).
+        repaired: keep the full rank where no lower one is enough, and send a matrix unfactored
+            where that is shorter.
     """
 
     mentee_lr: Positive = 0.01

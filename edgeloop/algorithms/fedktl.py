@@ -98,19 +98,20 @@ class Config(TrainingConfig):
         shape: of one input, channels first.
         latent_dim: H, the generator's.
         generator_sha256: its identity; empty for none, which is enough where `transfer` is 0.
-        transfer: mu, the weight of the clients' transfer loss.
-        pair_batch: pairs beside each local batch.
-        margin: m of the clients' margin loss, radians.
-        scale: s of the clients' margin loss.
-        clip: the largest norm of a gradient, on both sides.
-        server_epochs: S, epochs of the server a round.
-        server_lr: the server's learning rate (Adam).
-        server_batch: prototypes a batch on the server.
-        anchor: lambda, the weight of the distance of latents to their class's centroid.
-        bandwidth: "fixed", the released kernel widths; or "median", widths that follow the median
-            distance: for latents of thousands of entries, where fixed ones have no gradient.
-        centroids: the latents that images are made from: "free", an embedding that the server
-            moves towards its classes' latents; or "means", the classes' mean latents.
+        transfer: weight of the clients' transfer loss (mu).
+        pair_batch: pairs of image and latent for each local batch.
+        margin: margin of the clients' loss, in radians (m).
+        scale: scale of the clients' loss (s).
+        clip: largest norm of a gradient, on clients and server.
+        server_epochs: server epochs per round (S).
+        server_lr: learning rate of the server (Adam).
+        server_batch: batch size on the server, in prototypes.
+        anchor: weight of the distance of latents to their class's centroid (lambda).
+        bandwidth: kernel widths: "fixed", the released ones; or "median", which follow the median
+            distance. Use "median" for latents of thousands of entries, for which the fixed ones
+            have no gradient.
+        centroids: latents that images are made from: "free", an embedding that the server moves
+            towards the latents of its class; or "means", the mean latents of the classes.
     """
 
     shape: tuple[int, ...] = (3, 32, 32)

@@ -69,12 +69,12 @@ class Config(TrainingConfig):
 
     Attributes:
         seed: the run's seed; the first guiding vectors are drawn from it.
-        guide: what is guided, a model's features or its logits.
-        server_lr: the server's learning rate.
+        guide: what the vectors guide: a model's features or its logits.
+        server_lr: learning rate of the server.
         quiz_batches: batches of a client that are held out for the quiz.
-        study_batches: batches that the step before the quiz is taken on.
-        warm_up: rounds in which the guiding vectors alone are learned.
-        clip: the largest norm of a client's gradient, and of the server's.
+        study_batches: batches of the step before the quiz.
+        warm_up: rounds in which only the guiding vectors are learned.
+        clip: largest norm of a gradient, on clients and server.
     """
 
     guide: Literal["features", "logits"] = "features"

@@ -56,9 +56,10 @@ class Config(ModelConfig):
     Attributes:
         architecture: of the small model.
         seed: the run's seed; the small model and the projection are drawn from it.
-        small_width: k, features of the small model; at most K.
-        keep_projection: keep the trained projection; else each round begins with the first one.
-        weighted: weigh each client's small model by its number of samples.
+        small_width: feature width of the small model (k); at most K.
+        keep_projection: keep the trained projection; otherwise each round begins with the initial
+            one.
+        weighted: weight each client's small model by its number of samples.
     """
 
     small_width: Count = 128

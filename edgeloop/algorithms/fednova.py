@@ -44,7 +44,7 @@ class Config(ModelConfig):
 
     Attributes:
         seed: the run's seed; the first weights are drawn from it.
-        local_epochs: E; tau_i counts their steps.
+        local_epochs: local epochs per round (E); tau_i counts their steps.
     """
 
 

@@ -69,15 +69,17 @@ class Config(TrainingConfig):
     """Hyperparameters.
 
     Attributes:
-        pull: lambda, the weight of the clients' alignment with the global prototypes.
-        objective: the server's loss; see `softmax_loss` and `angular_loss`.
-        apart: gamma, the weight of the orthogonality of different classes.
-        penalty: of the cosines between global prototypes, for "softmax".
-        server_epochs: S, epochs of the server a round.
-        server_lr: the server's learning rate.
-        server_batch: prototypes a batch on the server.
-        own_prior: predict by the cosine plus the log of the client's own class prior,
-            (n_c + 0.1) / (n + 0.1 C), n_c of its n training samples of class c; ours.
+        pull: weight of the clients' alignment with the global prototypes (lambda).
+        objective: loss of the server: "softmax", cross-entropy over cosines; or "angular", the
+            published code's.
+        apart: weight of the orthogonality of different classes (gamma).
+        penalty: penalty on the cosines between global prototypes, for "softmax": "squared" or
+            "absolute".
+        server_epochs: server epochs per round (S).
+        server_lr: learning rate of the server.
+        server_batch: batch size on the server, in prototypes.
+        own_prior: score a class by the cosine plus the log of the client's own class prior, (n_c +
+            0.1) / (n + 0.1 C), where n_c of its n training samples are of class c; ours.
     """
 
     pull: NotNegative = 1.0

@@ -43,7 +43,7 @@ class Config(ModelConfig):
 
     Attributes:
         seed: the run's seed; the first weights are drawn from it.
-        local_epochs: e, of base and head together.
+        local_epochs: local epochs per round of base and head together (e).
     """
 
 

@@ -56,11 +56,12 @@ class Config(TrainingConfig):
 
     Attributes:
         seed: the run's seed; nothing here is random.
-        pull: lambda, the weight of the distance to the global prototypes.
-        distance: what lambda weighs; see `prototypes.attraction`.
-        weighted: weigh each client's prototype by its number of samples.
-        own_prior: predict by minus half of the squared gap plus the log of the client's own class
-            prior, (n_c + 0.1) / (n + 0.1 C), n_c of its n training samples of class c.
+        pull: weight of the distance to the global prototypes (lambda).
+        distance: distance to the global prototypes: "mse", the mean squared error; or "euclidean".
+        weighted: weight each client's prototype by its number of samples.
+        own_prior: score a class by minus half of the squared distance plus the log of the client's
+            own class prior, (n_c + 0.1) / (n + 0.1 C), where n_c of its n training samples are of
+            class c.
     """
 
     pull: NotNegative = 10.0

@@ -50,7 +50,7 @@ class Config(ModelConfig):
 
     Attributes:
         seed: the run's seed; the first weights are drawn from it.
-        mu: mu, the weight of the proximal term; 0 is FedAvg.
+        mu: weight of the proximal term; 0 is FedAvg.
     """
 
     mu: NotNegative = 1e-5

@@ -44,10 +44,11 @@ class Config(ModelConfig):
 
     Attributes:
         seed: the run's seed; the first weights are drawn from it.
-        head_epochs: epochs of the head alone, which come first; tau counts its steps.
-        local_epochs: E, epochs of the base alone.
-        local_lr: eta for the base, alpha for the head.
-        weighted: weigh each client's base by its number of samples.
+        head_epochs: local epochs per round of the head alone, which come first; tau counts their
+            steps.
+        local_epochs: local epochs per round of the base alone (E).
+        local_lr: learning rate of base (eta) and head (alpha).
+        weighted: weight each client's base by its number of samples.
     """
 
     head_epochs: Count = 1

@@ -69,17 +69,19 @@ class Config(TrainingConfig):
     """Hyperparameters.
 
     Attributes:
-        pull: lambda, the weight of the distance to the global prototypes.
-        distance: what lambda weighs; see `prototypes.attraction`.
-        stale: upload the prototypes of the weights before the round's training.
-        server_epochs: S, epochs of the server a round.
-        server_lr: the server's learning rate.
-        server_batch: prototypes a batch on the server.
-        network: F, two layers on the classes' embedding; without it the embedding alone learns.
-        margin: distances that the margin is the largest of, see `contrastive`; or fixed at tau.
-        margin_cap: tau, the largest margin.
-        own_prior: predict by minus half of the squared gap plus the log of the client's own class
-            prior, (n_c + 0.1) / (n + 0.1 C); ours, and it does not help here.
+        pull: weight of the distance to the global prototypes (lambda).
+        distance: distance to the global prototypes: "mse", the mean squared error; or "euclidean".
+        stale: upload prototypes of the weights before the round's training.
+        server_epochs: server epochs per round (S).
+        server_lr: learning rate of the server.
+        server_batch: batch size on the server, in prototypes.
+        network: train a network of two layers on the classes' embedding (F); otherwise the
+            embedding alone.
+        margin: the margin is the largest distance of a class to its nearest other class
+            ("nearest"), the largest between any two ("all-pairs"), or always tau ("fixed").
+        margin_cap: largest margin (tau).
+        own_prior: score a class by minus half of the squared distance plus the log of the client's
+            own class prior, (n_c + 0.1) / (n + 0.1 C); ours, and it does not help here.
     """
 
     pull: NotNegative = 10.0

@@ -53,10 +53,11 @@ class Config(ModelConfig):
     Attributes:
         architecture: of the auxiliary model.
         seed: the run's seed; the auxiliary model's first weights are drawn from it.
-        local_lr: eta, of both models.
-        model_share: alpha, the part of cross-entropy in the client's model's loss.
-        auxiliary_share: beta, the part in the auxiliary model's; the rest is distillation.
-        clip: the largest norm of each model's gradient.
+        local_lr: learning rate of both models (eta).
+        model_share: share of cross-entropy in the loss of the client's model (alpha).
+        auxiliary_share: share of cross-entropy in the loss of the auxiliary model (beta); the rest
+            is distillation.
+        clip: largest norm of each model's gradient.
     """
 
     model_share: Annotated[float, Ge(0), Le(1)] = 0.5

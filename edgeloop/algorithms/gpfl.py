@@ -64,11 +64,13 @@ class Config(ModelConfig):
 
     Attributes:
         seed: the run's seed; the first weights are drawn from it.
-        pull: lambda, the weight of the distance to the received embeddings.
-        decay: mu, the weight of the penalty of embeddings and condition network.
-        conditions: whose embeddings condition vectors are made of: the client's, or the received.
+        pull: weight of the distance to the received embeddings (lambda).
+        decay: weight of the penalty on embeddings and condition network (mu).
+        conditions: embeddings that the condition vectors are computed from: the client's "own", or
+            the "received" ones.
         divided: divide the personal condition by C.
-        penalty: what mu weighs; see `penalty`.
+        penalty: penalty that mu weights: "decay", half of the sum of squares; or "norm", the
+            Euclidean norms.
     """
 
     pull: NotNegative = 0.01

@@ -66,8 +66,8 @@ class Config(ModelConfig):
 
     Attributes:
         seed: the run's seed; the first weights are drawn from it.
-        mu: mu, the weight of the contrastive term; 0 is FedAvg.
-        temperature: tau, which the cosines are divided by.
+        mu: weight of the contrastive term; 0 is FedAvg.
+        temperature: temperature that divides the cosines (tau).
     """
 
     mu: NotNegative = 1.0

@@ -66,11 +66,11 @@ class Config(ModelConfig):
 
     Attributes:
         seed: the run's seed; the first weights are drawn from it.
-        local_epochs: E; tau counts their steps, each on a pair of batches.
-        repeats: how often a client trains E epochs in a round.
-        local_lr: alpha, of the inner step and of the evaluation's.
-        outer_lr: beta, of the outer step; None for alpha.
-        second_order: differentiate through the inner step, too; else its Hessian is left out.
+        local_epochs: local epochs per round (E); tau counts their steps, each on a pair of batches.
+        repeats: how often a client trains its local epochs in a round.
+        local_lr: learning rate of the inner step, and of the evaluation's step (alpha).
+        outer_lr: learning rate of the outer step (beta); None for alpha.
+        second_order: differentiate through the inner step, too; otherwise its Hessian is left out.
     """
 
     repeats: Count = 2

@@ -54,8 +54,8 @@ class Config(ModelConfig):
 
     Attributes:
         seed: the run's seed; the first weights are drawn from it.
-        local_epochs: E; K counts their steps.
-        server_lr: eta_g, the server's step; 1 takes the mean of the clients' models.
+        local_epochs: local epochs per round (E); K counts their steps.
+        server_lr: learning rate of the server (eta_g); 1 takes the mean of the clients' models.
     """
 
     server_lr: Positive = 1.0

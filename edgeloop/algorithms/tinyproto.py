@@ -65,12 +65,13 @@ class Config(TrainingConfig):
 
     Attributes:
         seed: the run's seed; the kept dimensions are drawn from it.
-        kept_share: D / K, the part of its dimensions that a prototype keeps, one at least; the
+        kept_share: share of its dimensions that a prototype keeps (D / K), at least one; the
             default is ours.
-        pull: lambda, the weight of the squared gap to the global prototypes.
-        weighted: weigh each client's prototype by its number of samples of the class.
-        own_prior: predict by minus half of the squared gap plus the log of the client's own class
-            prior, (n_c + 0.1) / (n + 0.1 C), n_c of its n training samples of class c.
+        pull: weight of the squared distance to the global prototypes (lambda).
+        weighted: weight each client's prototype by its number of samples of the class.
+        own_prior: score a class by minus half of the squared distance plus the log of the client's
+            own class prior, (n_c + 0.1) / (n + 0.1 C), where n_c of its n training samples are of
+            class c.
     """
 
     kept_share: Annotated[float, Gt(0), Le(1)] = 0.25

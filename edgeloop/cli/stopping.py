@@ -15,7 +15,15 @@ from edgeloop.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 SERVICES = frozenset(
     [
-        *[("agent",), ("aggregator",), ("operator",), ("serve",), ("up",)],
+        *[
+            ("agent",),
+            ("aggregator",),
+            ("ingest",),
+            ("operator",),
+            ("serve",),
+            ("server",),
+            ("up",),
+        ],
         *[("base", "serve"), ("generator", "serve"), ("ca", "serve"), ("broker", "sync")],
     ]
 )

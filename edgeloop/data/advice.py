@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgeloop.data.archives import members
+from edgeloop.data.class_layout import image_files
 from edgeloop.data.client_files import is_client_folder
 from edgeloop.data.left_out import is_hidden
 
@@ -12,6 +13,7 @@ _FOREIGN = (
     *(".npy", ".pt", ".pth", ".pkl", ".pickle", ".mat", ".h5", ".hdf5", ".tfrecord", ".arff"),
     *(".xlsx", ".xls", ".feather", ".data", ".json"),
 )
+_OTHER_PHOTOS = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf")
 _ARRAYS = "x and y, or x_train, y_train, x_test and y_test"
 _DEEPEST = 2
 _MOST = 1000  # files that are looked at
@@ -34,6 +36,13 @@ def remedy(source: Path) -> str | None:
         return "take the version for Python, cifar-10-batches-py"
     if any("-images" in each.name and "ubyte" in each.name for each in files):
         return "put the training images beside them: train-images-idx3-ubyte"
+    if found := sorted(suffixes & set(_OTHER_PHOTOS)):
+        return f"convert {', '.join(found)} to JPEG or PNG"
+    if source.is_dir() and image_files(source):
+        return (
+            "put the images of each class into a folder with the class's name, or write a CSV of"
+            " the file names and labels (file_name,label) beside the images"
+        )
     if found := sorted(suffixes & set(_FOREIGN)):
         kinds = ", ".join(found)
         return f"read {kinds} in Python, and give edgeloop.simulate the arrays: docs/python.md"

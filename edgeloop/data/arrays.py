@@ -8,6 +8,7 @@ Shape suffixes: N images, H and W pixels, C colours.
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from edgeloop.data.images import test_mask
 from edgeloop.data.labels import numbered, whole_labels
 from edgeloop.data.looks import log_looks
 from edgeloop.data.parts import PARTS
-from edgeloop.data.samples import Pool
+from edgeloop.data.samples import Pool, check_shard
 from edgeloop.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def _file(source: Path) -> Path | None:
 
 
 def read(source: Path) -> Pool:
-    """Pool the parts, train then val then test; labels (N,) or (N, 1), any whole numbers.
+    """Pool the parts, train then val then test; labels (N,) or (N, 1), whole numbers or words.
 
     Images (N, H, W, 3) become (N, 3, H, W); others are taken as `archives.read_shard` takes them.
 
@@ -59,17 +60,42 @@ def read(source: Path) -> Pool:
     for part, (x, y) in pairs.items():
         arrays = read_arrays(source, (x, y))
         images = to_inputs(source, _channels_first(arrays[x]))
-        numbers = whole_labels(f"{source}: {y}", arrays[y])
+        numbers = _labels(f"{source}: {y}", arrays[y])
         if len(images) != len(numbers):
             problem = f"`{x}` has {len(images)} samples, and `{y}` {len(numbers)} labels"
             raise DataError(str(source), problem, "give every sample one label")
         inputs.append(images)
         labels.append(numbers)
         parts += [part] * len(numbers)
+    _check_kinds(source, labels)
     found, names = numbered(str(source), "labels", np.concatenate(labels))
     pooled = np.concatenate(inputs)
+    check_shard(str(source), pooled, found, len(names))
     log_looks(str(source), pooled)
     return Pool(pooled, found, names, tested=test_mask(parts, set(parts)))
+
+
+def _labels(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Return labels (N,): words as they are, anything else as whole numbers.
+
+    Raises:
+        DataError: an empty word, or what `whole_labels` refuses.
+    """
+    column = array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)
+    if array.dtype.kind != "U" or not column:
+        return whole_labels(name, array)
+    words = array.reshape(-1)
+    if (empty := words == "").any():
+        problem = f"sample {np.argmax(empty)} has an empty label"
+        raise DataError(name, problem, "fill it in, or remove the sample")
+    return words
+
+
+def _check_kinds(source: Path, labels: Sequence[NDArray[Any]]) -> None:
+    """Refuse parts of which some have words for labels, and some numbers."""
+    if len({each.dtype.kind == "U" for each in labels if each.size}) > 1:
+        problem = "has words for labels in one part, and numbers in another"
+        raise DataError(str(source), problem, "store the same kind of labels in all parts")
 
 
 def _pairs(source: Path) -> dict[str, tuple[str, str]]:

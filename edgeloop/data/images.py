@@ -5,6 +5,7 @@ Shape suffixes: N images, C colours (1 or 3), H and W pixels.
 
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -88,7 +89,7 @@ def decode(
             images_NCHW = np.zeros((count, 3, *image_CHW.shape[1:]), np.uint8)
         if image_CHW.shape[1:] != images_NCHW.shape[2:]:
             sizes = f"{image_CHW.shape[1:]} where the first has {images_NCHW.shape[2:]}"
-            remedy = "resize all images to one size, or give an image size"
+            remedy = "give --image-size (image_size in a device's file)"
             raise DataError(name, f"has (height, width) {sizes}", remedy)
         images_NCHW[position] = image_CHW
         grey = grey and len(image_CHW) == 1
@@ -204,7 +205,28 @@ def _domains(layout: ClassLayout, photos: Sequence[Photo]) -> NDArray[np.int64] 
         "%s: %s hold the same folders: each is read as a natural client, those within as classes"
     )
     log.warning(sentence, layout.folder, ", ".join(names))
+    _log_merged(layout.folder, photos)
     return np.array([names.index(each.domain) for each in photos], np.int64)
+
+
+def _log_merged(folder: Path, photos: Sequence[Photo]) -> None:
+    """Say where all classes hold the same folders once more: those may be the classes."""
+    below: defaultdict[str, set[str]] = defaultdict(set)
+    for each in photos:
+        inside = each.path.relative_to(folder).parts[:-1]
+        inside = inside[inside.index(each.domain) + 1 :]
+        inside = inside[inside.index(each.label) + 1 :]
+        below[each.label].add(inside[0] if inside else "")
+    held = set.intersection(*below.values())
+    if len(held) > 1 and "" not in held:
+        log.warning(
+            "%s: the classes %s hold the same folders once more: %s; if these are the classes, name"
+            " one folder inside, such as %s",
+            folder,
+            ", ".join(sorted(below)),
+            ", ".join(sorted(held)),
+            folder / photos[0].domain,
+        )
 
 
 def _log_oddities(layout: ClassLayout, names: tuple[str, ...], present: Collection[str]) -> None:

@@ -26,15 +26,15 @@ class WindowSettings(Settings):
     columns: tuple[str, ...] = ()
     """Names of the sensors' columns, in the order of the input's channels."""
     rate: Annotated[float, Field(gt=0, le=1e6)] = 50.0
-    """Steps a second."""
+    """Steps per second."""
     window: Annotated[float, Field(gt=0, le=3600)] = 2.56
-    """Seconds of a window."""
+    """Length of a window, in seconds."""
     stride: Annotated[float, Field(gt=0, le=3600)] = 1.28
-    """Seconds from one window's begin to the next one's."""
+    """Seconds from the start of one window to the start of the next."""
     label: str | None = None
-    """The column of the labels; the name of the folder that a file lies in, if not given."""
+    """Column of the labels; if not given, the label is the name of the file's folder."""
     scale: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = (1.0,)
-    """What columns are divided by: one number for all, or one a column."""
+    """Divisor of the columns: one number for all, or one per column."""
 
     def windowing(self) -> Windowing:
         """Return how recordings are cut."""

@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from edgeloop.data import columns, tables
 from edgeloop.data.class_layout import CONTAINERS, SUFFIXES, ClassLayout, folders, image_files
@@ -132,7 +132,10 @@ def _no_labels(headings: dict[Path, list[str]], asked: Columns) -> DataError:
     if asked.label is not None:
         columns.find(names, (), asked.label, "label_column", str(path))
     problem = f"has no column of labels; the columns are {listed}"
-    remedy = "name it with --label-column; of a column for each class, make one of their names"
+    remedy = (
+        "name it with --label-column; if each class has a column, make one column with the names"
+        " of the classes"
+    )
     if path.name == "metadata.csv":
         remedy += "; camera traps need `filename`, `y` and `location`"
     return DataError(str(path), problem, remedy)
@@ -236,14 +239,24 @@ class Pictures:
 
     def names(self, cells: Sequence[str]) -> bool:
         """Return whether one of these cells names a file."""
-        return any(cell in self._paths or Path(cell).name in self._names for cell in cells if cell)
+        return any(
+            cell in self._paths or self._path(cell).name in self._names for cell in cells if cell
+        )
+
+    def _path(self, cell: str) -> Path:
+        """Return a cell as a path, also one with the backslashes of Windows."""
+        path = Path(cell)
+        if "\\" not in cell or path.as_posix() in self._paths or path.name in self._names:
+            return path
+        return Path(PureWindowsPath(cell).as_posix())
 
     def named(self, row: Row) -> Path | None:
         """Return the one file that a row names in a column of files, or None."""
         column = columns.find(list(row), columns.IMAGES, None, "", "")
         cell = row[column].strip() if column else ""
-        found = self._names.get(Path(cell).name, []) if cell else []
-        return self._paths.get(Path(cell).as_posix()) or (found[0] if len(found) == 1 else None)
+        path = self._path(cell)
+        found = self._names.get(path.name, []) if cell else []
+        return self._paths.get(path.as_posix()) or (found[0] if len(found) == 1 else None)
 
     def file(self, table: Table, number: int, cell: str) -> Path:
         """Return the file that a row names: its path from the folder or the table, or its name.
@@ -251,9 +264,10 @@ class Pictures:
         Raises:
             DataError: none, or several of that name.
         """
-        whole = self._paths.get(Path(cell).as_posix())
-        near = table.path.parent / cell
-        named = self._names.get(Path(cell).name, [])
+        path = self._path(cell)
+        whole = self._paths.get(path.as_posix())
+        near = table.path.parent / path
+        named = self._names.get(path.name, [])
         found = [whole] if whole else [each for each in named if each == near] or named
         if len(found) == 1 and found[0] is not None:
             return found[0]

@@ -17,15 +17,16 @@ class Config:
         dims: D, the base's.
         form: "gaussian", one covariance for all classes; "cosine", nearest means of whitened
             features of length 1, for a few samples of each class.
-        own: a client's own classifier: "kernel", ridge regression, or "gaussian" as all clients'.
-        second: whether clients upload the second moment of their features; without it the base's
-            own covariance takes its place, and an upload is C prototypes only.
-        precision: of what clients upload, "half" or "single".
-        network: whether a client that has torch also trains a network on its own samples, which
-            joins its mixture at the run's end (`edgeloop.expert`); nothing of it travels.
-        network_rounds: that it is trained for: those that a run of networks has.
-        local_epochs: E, its epochs a round.
-        local_lr: eta, its learning rate.
+        own: classifier of a client of its own: "kernel", ridge regression, or "gaussian", as for
+            all clients.
+        second: upload the second moment of the features, too; otherwise the base's own covariance
+            takes its place, and an upload is C prototypes only.
+        precision: precision of what clients upload, "half" or "single".
+        network: a client that has torch also trains a network on its own samples, which joins its
+            mixture at the end of the run (`edgeloop.expert`); nothing of it travels.
+        network_rounds: rounds for which that network is trained.
+        local_epochs: epochs of that network per round (E).
+        local_lr: learning rate of that network (eta).
     """
 
     classes: Count

@@ -10,8 +10,8 @@ RobustRule = Literal["none", "norm", "clip", "median", "trimmed-mean", "geometri
 RobustChoice = Annotated[
     Literal["auto", "none", "norm", "clip", "median", "trimmed-mean", "geometric-median", "krum"],
     Field(
-        description="What is done with uploads against forged ones: norm, clip, median,"
-        " trimmed-mean, geometric-median, krum or none; auto is norm. The same for a whole run."
+        description="Rule against forged uploads: norm, clip, median, trimmed-mean,"
+        " geometric-median, krum or none; auto is norm. Fixed for a run."
     ),
 ]
 """What a person asks for."""

@@ -99,30 +99,30 @@ class BrokerSettings(Settings):
     """The `[broker]` table, the same for the aggregator and the agents.
 
     Attributes:
-        host: of the MQTT 5 broker.
-        port: of its listener.
-        username: if the broker wants one.
-        password_file: a file with the password on its first line.
-        ca_file: certificates of the authorities that the broker's must come from, PEM; with it the
-            connection is TLS, without it plain.
-        certificate_file: this client's own certificate and its chain, PEM, if the broker wants one.
-        key_file: the certificate's private key, PEM, without a passphrase.
-        connect_seconds: how long to try before giving up the first connection; if it is not given,
-            an agent tries without end, and everybody else `CONNECT_SECONDS`.
-        chunk_bytes: the largest packet to send, unless the broker's own limit is lower.
+        host: host of the MQTT 5 broker.
+        port: port of the broker.
+        username: user name at the broker, if it needs one.
+        password_file: file whose first line is the password.
+        ca_file: certificates of the authorities that may have signed the broker's certificate, PEM.
+            With it the connection uses TLS; without it the connection is not encrypted.
+        certificate_file: this client's certificate and its chain, PEM, if the broker needs one.
+        key_file: private key of the certificate, PEM, without a passphrase.
+        connect_seconds: seconds after which the first connection is given up; if not given, an
+            agent never gives up, and all other parts wait `CONNECT_SECONDS`.
+        chunk_bytes: largest packet to send, unless the broker's own limit is lower.
         transport: "tcp", or "websockets" for a broker that is reached by HTTP.
-        path: of the websocket, such as "/mqtt".
-        alpn: the protocol that TLS asks for, of a broker that shares port 443 with others.
-        proxy: the HTTP proxy on the way, "http://[user@]host:port"; "none" for none. If it is not
-            given, that of the environment's https_proxy, unless no_proxy names the broker.
-        proxy_password_file: a file with the proxy's password on its first line.
+        path: path of the websocket, such as "/mqtt".
+        alpn: ALPN protocol of the TLS connection, for a broker that shares port 443 with others.
+        proxy: HTTP proxy to the broker, "http://[user@]host:port", or "none". If not given, the
+            environment's https_proxy is used, unless no_proxy names the broker.
+        proxy_password_file: file whose first line is the proxy's password.
         signatures: whether messages are signed, and checked against the authority: "required",
-            "accepted" (those without a signature are believed, too) or "off". If it is not given,
-            "required" where devices_file is, or the device has enrolled.
-        devices_file: of an aggregator: the authority that signs devices, PEM.
+            "accepted" (unsigned messages are accepted, too) or "off". If not given, "required"
+            where devices_file is given or the device has enrolled.
+        devices_file: for an aggregator: certificate of the authority that signs devices, PEM.
         revoked_files: lists of revoked certificates, PEM; read again when they change.
-        prefix: before all topics, such as "plant-3/".
-        client_id_prefix: before all client ids.
+        prefix: prefix of all topics, such as "plant-3/".
+        client_id_prefix: prefix of all client ids.
     """
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
@@ -184,17 +184,17 @@ class PrivacySettings(Settings):
     """
 
     noise: Noise = 1.0
-    """Of each training step's summed gradient, in multiples of clip."""
+    """Noise in each training step's summed gradient, in multiples of clip."""
     clip: Norm = 1.0
-    """The largest norm of one sample's gradient."""
+    """Largest norm of one sample's gradient."""
     prototype_noise: Noise = 10.0
-    """Of the classes' sums and counts, in multiples of what one sample can change."""
+    """Noise in the classes' sums and counts, in multiples of what one sample can change."""
     prototype_clip: Norm = 1.0
-    """The largest norm of one sample's features."""
+    """Largest norm of one sample's features."""
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
-    """What the guarantee may fail with; well below one in the number of a device's samples."""
+    """Probability that the guarantee fails; well below 1 / (number of a device's samples)."""
     epsilon: Epsilon | None = None
-    """The budget; a device that would go over it only evaluates. No end if not given."""
+    """Privacy budget; a device that would exceed it only evaluates. Unlimited if not given."""
 
 
 def read(path: Path, kind: type[S]) -> S:

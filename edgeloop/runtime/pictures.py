@@ -75,6 +75,8 @@ def decode(
     Raises:
         DataError: no picture of these kinds, damaged, or too large.
     """
+    if not data:
+        raise DataError(name, "is empty", "repair or remove it")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large pictures, refused here, and of odd comments
@@ -132,5 +134,5 @@ def _pixels(image: Image.Image, size: tuple[int, int] | None) -> NDArray[np.uint
 def _reason(error: Exception) -> str:
     """Return what Pillow says, without the address of a buffer."""
     if isinstance(error, UnidentifiedImageError):
-        return "it does not begin as one"
+        return "its first bytes are of no such file"
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -41,10 +41,10 @@ class TraceSettings(Settings):
     """The `[trace]` table.
 
     Attributes:
-        endpoint: of an OpenTelemetry collector, OTLP over HTTP; no traces if not given.
-        sampling: the share of the rounds that are traced, drawn where a round opens.
-        headers_file: a file with headers for the collector on its first line, as OpenTelemetry's
-            variable has them: name=value,name=value, percent-encoded.
+        endpoint: URL of an OpenTelemetry collector, OTLP over HTTP; no traces if not given.
+        sampling: fraction of the rounds that are traced, drawn when a round opens.
+        headers_file: file whose first line has headers for the collector, in the form of
+            OpenTelemetry's variable: name=value,name=value, percent-encoded.
     """
 
     endpoint: Annotated[str, Field(pattern="^https?://[^/]")] | None = None

@@ -65,7 +65,8 @@ class Scenario:
             seeds: trials; the scenario's if not given.
             rounds: instead of the scenario's.
             data: the folder of the data sets.
-            workers: runs at a time; more than one need a script with a guarded main part.
+            workers: runs at a time; 1 runs them in this process, and more than one need a script
+                with a guarded main part.
             progress: whether to show it.
 
         Raises:
@@ -85,7 +86,7 @@ class Scenario:
                 done.append(key)
                 report(len(done), ", ".join(part for part in key[0] if part))
 
-            run_all(jobs, workers, tell, None)
+            run_all(jobs, workers if workers > 1 else 0, tell, None)
         found: dict[Cell, list[Run]] = {}
         for (cell, _), job in jobs.items():
             found.setdefault(cell, []).append(Run.load(job.folder))

@@ -34,7 +34,8 @@ def run_all(
 
     Args:
         jobs: by any name.
-        workers: runs at a time; None for one a core.
+        workers: runs at a time, each in a process; None for one a core; 0 for one after another in
+            this process.
         done: called with each finished run, those that were there before included.
         cluster: the address of a Ray cluster that runs them, whose machines all see the folders
             and the data at the same paths; "local" for one of this machine; None for none.
@@ -55,7 +56,10 @@ def run_all(
         if is_done(job):
             note(key, atomic_files.read_json(job.folder / SUMMARY))
     missing = {key: job for key, job in jobs.items() if key not in found}
-    if cluster is None:
+    if cluster is None and workers == 0:
+        for key, job in missing.items():
+            note(key, _run_job(job))
+    elif cluster is None:
         pool.run_tasks({key: partial(_run_job, job) for key, job in missing.items()}, workers, note)
     elif missing:
         clusters.run_tasks(_tasks(missing), cluster, workers, note)

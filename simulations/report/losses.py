@@ -11,7 +11,7 @@ from simulations.results.groups import Group
 
 Values = Sequence[float | None]
 
-HEADING = "Losses, and what the server tells"
+HEADING = "Losses, and numbers of the server"
 TRAIN_LOSS = "train_loss"
 """Among what a round of a task tells: the devices' loss."""
 _COLOUR = "var(--federated)"

@@ -137,7 +137,7 @@ def seconds(groups: Sequence[Group]) -> Html:
 
 def settings(groups: Sequence[Group]) -> Html:
     """List the settings, those that differ first, and marked."""
-    different = differing_settings([group.settings for group in groups])
+    different = differing_settings([group.stated_settings for group in groups])
     same = {key: value for key, value in groups[0].settings.items() if key not in different}
     heads = ["setting", *(group.name for group in groups)]
     seeds = ["seeds", *(", ".join(str(run.seed) for run in group.runs) for group in groups)]

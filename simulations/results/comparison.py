@@ -24,7 +24,7 @@ def only_group(runs: Sequence[FinishedRun], side: str, place: str) -> Group:
     """
     groups = group_runs(runs)
     if len(groups) > 1:
-        keys = ", ".join(differing_settings([group.settings for group in groups]))
+        keys = ", ".join(differing_settings([group.stated_settings for group in groups]))
         problem = f"{place} holds runs that differ in more than the seed: {keys}"
         raise ConfigError(side, problem, "give a folder whose runs have the same settings")
     return groups[0]
@@ -45,7 +45,7 @@ def compare(a: Group, b: Group) -> dict[str, Any]:
     compared = pairing.compare_runs(b.runs, a.runs, ("B", "A")) if same else None
     return {
         "sentence": compared.sentence if compared else _unpaired(a, b),
-        "settings": differing_settings([a.settings, b.settings]),
+        "settings": differing_settings([a.stated_settings, b.stated_settings]),
         "same_partition": same,
         "target_accuracy": target,
         "a": _side(a, target),

@@ -31,6 +31,11 @@ class Group:
         return self.runs[0].settings
 
     @property
+    def stated_settings(self) -> Mapping[str, Any]:
+        """The same, with those that are off."""
+        return self.runs[0].stated_settings
+
+    @property
     def fingerprint(self) -> str:
         """Which client holds which samples."""
         return self.runs[0].summary.config.partition_fingerprint
@@ -101,21 +106,32 @@ def _check_seeds(runs: Sequence[FinishedRun]) -> None:
 
 
 def differing_settings(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the settings that are not the same everywhere, by key, each one's value in order."""
+    """Return the settings that are not the same everywhere, by key, their values in order.
+
+    Args:
+        settings: the stated settings of some runs. What an older version's run lacks has the value
+            that this version's default has; what another algorithm lacks has none.
+    """
     keys = dict.fromkeys(key for each in settings for key in each)
-    values = {key: [_value(each, key) for each in settings] for key in keys}
+    values = {key: [_value(each, key, settings) for each in settings] for key in keys}
     return {key: each for key, each in values.items() if any(one != each[0] for one in each)}
 
 
 def _name(run: FinishedRun, groups: Sequence[Sequence[FinishedRun]]) -> str:
     """Return the algorithm's title, and the settings that tell it from others of that title."""
-    alike = [each[0].settings for each in groups if each[0].title == run.title]
-    words = {key: _brief(key, _value(run.settings, key)) for key in differing_settings(alike)}
+    alike = [each[0].stated_settings for each in groups if each[0].title == run.title]
+    own = run.stated_settings
+    words = {key: _brief(key, _value(own, key, alike)) for key in differing_settings(alike)}
     parts = [f"{key.rpartition('.')[2]} {text}" for key, text in words.items() if len(text) <= 20]
     return ", ".join([run.title, *parts[:3]])
 
 
-def _value(settings: Mapping[str, Any], key: str) -> Any:
+def _value(settings: Mapping[str, Any], key: str, all_settings: Sequence[Mapping[str, Any]]) -> Any:
+    """Return a setting's value; where it is not stated, the value of runs of older versions."""
+    algorithm = settings.get("algorithm")
+    known = any(key in each for each in all_settings if each.get("algorithm") == algorithm)
+    if key.startswith("hyperparameters.") and not known:
+        return None
     return settings.get(key, LATER_SETTINGS.get(key))
 
 

@@ -112,17 +112,21 @@ class FinishedRun:
         return Path(self.summary.config.data).name
 
     @cached_property
-    def settings(self) -> dict[str, Any]:
-        """Every setting by its whole key, but for the seed and what changes no result.
-
-        What older versions' runs lack is left out where it is off, so that those are like others.
-        """
+    def stated_settings(self) -> dict[str, Any]:
+        """Every setting by its whole key, but for the seed and what changes no result."""
         every = flat(self.summary.config.model_dump())
+        return {key: value for key, value in every.items() if not _UNTOLD.fullmatch(key)}
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The stated settings, without those that older versions' runs lack and that are off.
+
+        So runs of older versions are like others.
+        """
         return {
             key: value
-            for key, value in every.items()
-            if not _UNTOLD.fullmatch(key)
-            and (key not in LATER_SETTINGS or value != LATER_SETTINGS[key])
+            for key, value in self.stated_settings.items()
+            if key not in LATER_SETTINGS or value != LATER_SETTINGS[key]
         }
 
     def bytes(self, way: str) -> int:

@@ -4,6 +4,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -467,6 +468,29 @@ def test_a_scenario_of_one_s_own(tmp_path: Path) -> None:
     assert [each.summary["config"]["seed"] for each in runs] == [0]
     again = table.run(tmp_path / "table", progress=False)["FedAvg", "fashion"]
     assert [knowledge(each) for each in again] == [knowledge(each) for each in runs]
+
+
+PROCESSES: set[int] = set()
+
+
+def noted(inputs: Tensor) -> Tensor:
+    PROCESSES.add(os.getpid())
+    return inputs
+
+
+def test_a_scenario_runs_in_this_process(tmp_path: Path) -> None:
+    """Or a script without a guarded main part would start itself again."""
+    settings = {"data": "fashion-sample", "partition": "iid", "clients": 2, "samples": 100}
+    table = edgeloop.Scenario(
+        {
+            **{"title": "one", "question": "Where does it run?", "source": "nobody", "seeds": 1},
+            "settings": {**settings, "rounds": 1, "width": 16, "augment": f"{__name__}:noted"},
+            "rows": [{"name": "FedAvg", "settings": {"algorithm": "fedavg"}}],
+            "columns": [{"name": "fashion"}],
+        }
+    )
+    table.run(tmp_path / "table", progress=False)
+    assert {os.getpid()} == PROCESSES
 
 
 def test_a_generator() -> None:

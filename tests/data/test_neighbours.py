@@ -226,7 +226,7 @@ def test_a_cell_that_lists_an_images_pixels(tmp_path: Path) -> None:
     [
         ("5.1,3.5,1.4,setosa", "4.9,3.0,1.4,setosa", "has no heading: its first row is 5.1"),
         ("a;b;label", "1,5;2,5;x", "has decimal commas; write numbers with points"),
-        ("id,healthy,rust", "1,0,1", "of a column for each class, make one of their names"),
+        ("id,healthy,rust", "1,0,1", "if each class has a column, make one column"),
     ],
 )
 def test_tables_that_cannot_be_read_say_why(

@@ -86,7 +86,7 @@ def test_pictures_of_all_sizes_are_resized_where_a_size_is_given(tmp_path: Path)
     place(tmp_path / "a" / "0.png", picture(10, (9, 4)))
     place(tmp_path / "b" / "1.png", picture(20, (3, 5)))
     assert layout_of(tmp_path).layout == "class folders"
-    with pytest.raises(DataError, match=r"resize all images to one size, or give an image size"):
+    with pytest.raises(DataError, match=r"where the first has .*; give --image-size"):
         read(tmp_path)
     pool = read(tmp_path, image_size=6)
     assert pool.inputs.shape == (2, 3, 6, 6)

@@ -113,7 +113,7 @@ def test_a_key_is_said_with_type_default_and_meaning(of_settings: dict[str, str]
     found = rows(of_settings["reference/settings/task.md"])
     field = TaskSettings.model_fields["width"]
     assert field.default == 512
-    expected = "| `width` | integer, at least 1, at most 8,192 | `512` | K, the feature width that"
+    expected = "| `width` | integer, at least 1, at most 8,192 | `512` | Feature width K that all"
     assert found["width"][0].startswith(expected)
     assert found["name"][0] == "| `name` | text | required | Name of the task. |"
     assert "`log`" not in found["outliers"][0]
@@ -169,4 +169,4 @@ def test_an_algorithms_page_has_its_settings_and_messages(
 def test_a_prototypes_shape_is_on_the_page(of_algorithms: dict[str, str]) -> None:
     found = rows(of_algorithms["reference/algorithms/fedtgp.md"])
     assert found["prototypes_ND"] == ["| `prototypes_ND` | float32 (N, D) |  | the prototypes. |"]
-    assert found["pull"][0].startswith("| `pull` | `10.0` | lambda, ")
+    assert found["pull"][0].startswith("| `pull` | `10.0` | weight of the distance ")

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import subprocess
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from cloud.console.settings import ServerSettings
 from cloud.operator.spec import Task
 from edgeloop import data
 from edgeloop.cli.main import main
+from edgeloop.runtime import config
 from edgeloop.runtime.ports import free_ports
 from tests.extending.test_extending import install
 from tests.ports import with_ports
@@ -143,6 +146,11 @@ def test_a_fleet(tmp_path: Path) -> None:
         (tmp_path / "fleet" / "aggregators" / "sorting" / "summary.json").read_text()
     )
     assert summary["knowledge_sha256"] in said
+
+
+def test_the_fleets_console_follows_the_stack() -> None:
+    console = config.parse(tomllib.loads(files("a-fleet")["server.toml"]), ServerSettings, "page")
+    assert str(console.stack) in files("a-fleet")
 
 
 def test_the_clusters_task_is_one() -> None:

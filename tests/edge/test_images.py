@@ -163,8 +163,8 @@ def test_other_kinds_where_they_are_taken(kind: str) -> None:
         (b"P5 99999 99999 255\n", "too large"),
         (b"Pf 1 1 1.0\nabcd", "pixels of mode F"),
         (BITMAP[:25] + b"\1" + BITMAP[26:], "too large, 8 x 16777224 pixels"),
-        (b"nothing that anyone knows", "PPM or TIFF image (it does not begin as one)"),
-        (b"", "PPM or TIFF image (it does not begin as one)"),
+        (b"nothing that anyone knows", "PPM or TIFF image (its first bytes are of no such file)"),
+        (b"", "is empty"),
     ],
 )
 def test_what_is_refused(data: bytes, problem: str) -> None:

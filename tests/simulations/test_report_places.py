@@ -133,7 +133,7 @@ def test_a_task_on_a_server_has_one(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert found.history[0].number == 1
         assert found.shape == (1, 56, 56)
         assert found.losses == {"train_loss": {2: 1.5}}
-        assert "Losses, and what the server tells" in render(found)
+        assert "Losses, and numbers of the server" in render(found)
         assert ALL not in found.traffic  # nothing was heard of it
         with pytest.raises(ConfigError, match="names no task"):
             read_server(f"{server.url}/else", token)

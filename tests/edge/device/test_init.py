@@ -41,7 +41,7 @@ def test_it_writes_a_file_with_comments(
     device = config_files.read(file, DeviceSettings)
     assert (device.name, device.task, device.broker.host) == ("press-1", "shop", "b.example")
     assert (device.data.source, device.broker.username) == (str(photos), "u")
-    assert "# the task that it joins" in file.read_text()
+    assert "# name of the task to join" in file.read_text()
 
 
 def test_a_file_is_never_overwritten_unless_told(photos: Path, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_one_algorithm_with_what_its_hyperparameters_mean(
     assert main(["algorithms", "fedtgp"]) == 0
     text = capsys.readouterr().out
     assert "server_epochs" in text
-    assert "epochs of the server" in text
+    assert "server epochs" in text
 
 
 def test_an_unknown_algorithm(capsys: pytest.CaptureFixture[str]) -> None:

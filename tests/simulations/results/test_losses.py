@@ -70,7 +70,7 @@ def test_every_output_has_them(settings: RunSettings, tmp_path: Path) -> None:
     for name, values in summary["measures_by_round"].items():
         assert [float(row[name]) for row in measures] == values
     page = simulated.render(group_runs(runs.find([tmp_path])))
-    assert "Losses, and what the server tells" in page
+    assert "Losses, and numbers of the server" in page
     assert json.loads((tmp_path / "summary.json").read_text())["train_loss_by_round"] == losses_R
 
 

@@ -52,6 +52,19 @@ def test_differing_settings_have_every_side_s_value() -> None:
     assert found == {"b": [2, 3, 2], "c": [None, None, 4]}
 
 
+def test_a_hyperparameter_that_another_algorithm_lacks_has_no_value() -> None:
+    tgp, proto = {"algorithm": "fedtgp"}, {"algorithm": "fedproto"}
+    found = differing_settings([tgp | {"hyperparameters.network": True}, proto])
+    assert found == {"algorithm": ["fedtgp", "fedproto"], "hyperparameters.network": [True, None]}
+
+
+def test_a_hyperparameter_that_an_older_run_lacks_has_the_older_value() -> None:
+    run = {"algorithm": "class-statistics"}
+    found = differing_settings([run, run | {"hyperparameters.network": True}])
+    assert found == {"hyperparameters.network": [False, True]}
+    assert not differing_settings([run, run | {"hyperparameters.network": False}])
+
+
 def test_the_same_run_twice_is_refused(tmp_path: Path) -> None:
     folders = [write_run(tmp_path / name) for name in "ab"]
     with pytest.raises(ConfigError, match="have the same settings and seed 0; give one of them"):
