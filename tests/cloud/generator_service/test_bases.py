@@ -167,6 +167,11 @@ def test_of_public_windows_that_were_interleaved(
 def test_of_public_data_that_nobody_divided(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     base = built("own", "--shape", "1x28x28", "--windows", "fashion-sample", "--second", "0")
     assert base.shape == (1, 28, 28)
+    both = ["--windows", "fashion-sample", "--generator", "gan-face"]
+    assert main(["base", "build", "--name", "b", "--shape", "1x28x28", *both]) == 2
+    assert (
+        "--generator: is 'gan-face', and the base is computed from fash" in capfd.readouterr().err
+    )
     words = ["base", "build", "--name", "b", "--shape", "1x28x28", "--layout", "signal"]
     assert main([*words, "--windows", "fashion-sample"]) == 2
     assert "layout: 'signal', but this source has no config.json" in capfd.readouterr().err
