@@ -177,6 +177,15 @@ def test_of_public_data_that_nobody_divided(home: Path, capfd: pytest.CaptureFix
     assert "layout: 'signal', but this source has no config.json" in capfd.readouterr().err
 
 
+def test_of_a_public_table(home: Path, tmp_path: Path) -> None:
+    """Its rows have one side, the number of columns."""
+    rows = np.random.default_rng(0).standard_normal((120, 10)).astype(np.float32)
+    np.savez(tmp_path / "table.npz", x=rows, y=np.arange(120) % 2)
+    base = built("table", "--shape", "10", "--windows", str(tmp_path / "table.npz"))
+    assert np.isfinite(base.features(rows)).all()
+    assert base.shape == (10,)
+
+
 def extractor(path: Path, size: int = 8, channels: int = 3, last: bool = False) -> Path:
     """Write a frozen extractor: the means of each channel and quarter, times weights."""
     shape: list[str | int | None] = (
