@@ -10,8 +10,7 @@ from typing import Any
 from cloud.aggregator.settings import TaskSettings
 from edgeloop import algorithms, bases, generators
 from edgeloop.algorithm import Algorithm
-from edgeloop.bases import manifest, remote
-from edgeloop.bases.manifest import MANIFEST
+from edgeloop.bases import manifest, placing, remote, sending
 from edgeloop.bases.reference import is_one
 from edgeloop.bases.running import Base
 from edgeloop.errors import BaseError, ConfigError
@@ -153,7 +152,7 @@ def load_base(settings: TaskSettings, begun: str | None = None) -> Base | None:
         begun: identity of the base that the task's run has begun with; None before its begin.
 
     Raises:
-        BaseError: if it cannot be used, or reads other inputs.
+        BaseError: if it cannot be used, reads other inputs, or is too large to be sent.
         ConfigError: if there is a base that nobody would ask, or its reference is none.
         GeneratorError: if its generator cannot be used.
         RunError: if the folder cannot be written.
@@ -168,6 +167,9 @@ def load_base(settings: TaskSettings, begun: str | None = None) -> Base | None:
     if base.shape != settings.shape:
         problem = f"reads inputs of {base.shape}, and the task's shape is {settings.shape}"
         raise BaseError("base", problem, "choose a base that was made for them")
+    if (size := len(base.graph)) > sending.LARGEST:
+        problem = f"is {size:,} bytes large, and devices take {sending.LARGEST:,} at most"
+        raise BaseError("base", problem, "choose a smaller extractor")
     return base
 
 
@@ -179,7 +181,7 @@ def _held(settings: TaskSettings, begun: str | None) -> Base:
     if settings.base not in (None, bases.AUTO):
         return _named(settings.base, settings.folder / "bases", begun)
     place = settings.folder / "base"
-    if (place / MANIFEST).is_file():
+    if placing.there(place) is not None:
         return Base.read(place)
     from edgeloop.bases import building  # needs onnx
 
@@ -192,16 +194,29 @@ def _held(settings: TaskSettings, begun: str | None) -> Base:
 
 
 def _named(reference: str, folder: Path, begun: str | None) -> Base:
-    """Return a base by its name or path; of a run that has begun the one that it began with."""
+    """Return a base by its name or path; of a run that has begun the one that it began with.
+
+    A copy that is damaged is made again, if the base is still the one that was copied.
+    """
     asked = hashlib.sha256(reference.encode()).hexdigest()[:8]  # another name is another wish
     if begun is not None and (kept := folder / f"{asked}-{begun[:16]}").is_dir():
-        _note_changes(reference, begun)
-        return Base.read(kept)
+        if placing.there(kept) is not None or not _is_still(reference, begun):
+            _note_changes(reference, begun)
+            return Base.read(kept)
+        log.warning("%s is damaged: it is copied again from base %s", kept, reference)
     facts, graph = manifest.read(bases.folder_of(reference))
     kept = folder / f"{asked}-{facts.identity[:16]}"
-    if not kept.is_dir():
+    if placing.there(kept) is None:
         remote.put(kept, facts, graph)
     return Base.read(kept)
+
+
+def _is_still(reference: str, begun: str) -> bool:
+    """Return whether a base by its name or path is the one that a run has begun with."""
+    try:
+        return manifest.read(bases.folder_of(reference))[0].identity == begun
+    except BaseError:
+        return False
 
 
 def _note_changes(reference: str, begun: str) -> None:

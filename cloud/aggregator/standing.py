@@ -81,12 +81,12 @@ def read(
 
 
 def _message(contract: Contract, algorithm: Loaded, payload: bytes, kind: type) -> Any:
-    """Return a stored message.
+    """Return a stored message, however large: a state may have a share of each device in it.
 
     Raises:
         WireError: if it is none of this kind, of another size, or another run's.
     """
-    frame = wire.decode(payload, kind, sizes=algorithm.sizes)
+    frame = wire.decode(payload, kind, sizes=algorithm.sizes, limit=len(payload))
     if (frame.envelope.task, frame.envelope.run) != (contract.task, contract.run):
         raise ContentError(f"{frame.envelope} is another run's")
     return frame[kind]

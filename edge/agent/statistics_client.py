@@ -19,7 +19,7 @@ from edge.agent.task_client import FinalModel, NoKnowledgeError, TaskClient, lac
 from edgeloop import algorithms
 from edgeloop.bases.running import Base
 from edgeloop.data import DeviceSamples
-from edgeloop.errors import ModelError
+from edgeloop.errors import BaseError, ModelError
 from edgeloop.gaussian.client import StatisticsClient
 from edgeloop.gaussian.knowledge import GlobalStatistics
 from edgeloop.mixing import experts
@@ -150,6 +150,22 @@ class _Ending:
             raise NoKnowledgeError(
                 "class statistics", "nobody has a sample", "add some to a device"
             )
+        content = self._content(network, broadcast, facts)
+        with atomic_files.writing(path.parent):
+            atomic_files.write(path, content)
+        return _difference(path, scores, broadcast, self.share)
+
+    def _content(
+        self,
+        network: Callable[[], Any] | None,
+        broadcast: GlobalStatistics,
+        facts: Mapping[str, str],
+    ) -> bytes:
+        """Return a classifier's file.
+
+        Raises:
+            NoKnowledgeError: if there can be none, without onnx or of such a base.
+        """
         try:
             import onnx
 
@@ -160,26 +176,30 @@ class _Ending:
                 "model.onnx", problem, "pip install 'edgeloop[edge-lite]'"
             ) from error
         mixture = self.member.mixture(broadcast)
-        found = exporting.classifier(
-            self.base.graph,
-            mixture,
-            self.base.variances_D,
-            cosine=self.contract.options.get("form") == "cosine",
-            pixels=self.share.pixels,
-            shape=self.contract.shape,
-            names=(INPUT, OUTPUT),
-            network=None if network is None else network(),
-        )
-        content = onnx_form.completed(
-            onnx.load_from_string(found),
-            class_names=self.contract.class_names,
-            shape=self.contract.shape,
-            pixels=self.share.pixels,
-            facts={"weight": json.dumps(mixture.weight), **facts},
-        )
-        with atomic_files.writing(path.parent):
-            atomic_files.write(path, content)
-        return _difference(path, scores, broadcast, self.share)
+        try:
+            found = exporting.classifier(
+                self.base.graph,
+                mixture,
+                self.base.variances_D,
+                cosine=self.contract.options.get("form") == "cosine",
+                pixels=self.share.pixels,
+                shape=self.contract.shape,
+                names=(INPUT, OUTPUT),
+                network=None if network is None else network(),
+                centre_D=self.member.centre(broadcast),
+            )
+            return onnx_form.completed(
+                onnx.load_from_string(found),
+                class_names=self.contract.class_names,
+                shape=self.contract.shape,
+                pixels=self.share.pixels,
+                facts={"weight": json.dumps(mixture.weight), **facts},
+            )
+        except (BaseError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as e:
+            reason = " ".join(str(e).split())[:300]
+            problem = f"no classifier can be built on the task's base ({reason})"
+            remedy = "have it imported again, exported with opset 17"
+            raise NoKnowledgeError("model.onnx", problem, remedy) from e
 
 
 def _difference(

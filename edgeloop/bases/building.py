@@ -33,6 +33,9 @@ MOST_NUMBERS = 300
 _LEAST_SPREAD = 2.0
 """Of 255: the mean standard deviation of a pixel over images; below it they are all one image."""
 
+_LEAST_SIZE = 1e-37
+"""Of windows: what scales smaller ones is no number in single precision."""
+
 Say = Callable[[str], None]
 
 
@@ -95,9 +98,13 @@ def graph_of_inputs(
     if len(inputs) < MIN_IMAGES:
         problem = f"{len(inputs)} samples, and a base wants {MIN_IMAGES} or more"
         raise BaseError("inputs", problem, "give more data")
-    largest = float(np.quantile(np.abs(inputs), 0.999))
+    sizes = np.abs(inputs)
+    largest = float(np.quantile(sizes, 0.999) or sizes.max())  # nearly all may be zero
     if not largest:
         raise BaseError("inputs", "are all zero", "give other data")
+    if largest < _LEAST_SIZE:
+        problem = f"are no larger than {largest:.3g}, which single precision cannot scale to 1"
+        raise BaseError("inputs", problem, "give them in another unit")
     scaled = np.clip(inputs / largest, -1, 1)
     sides = (shape[0], 1, -1) if kind_of(shape) == "signal" else shape
     images = np.rint((scaled + 1) * 127.5).astype(np.uint8).reshape(len(inputs), *sides)
@@ -106,6 +113,7 @@ def graph_of_inputs(
 
 def _learned(images: Images, recipe: BaseRecipe, say: Say) -> Filters:
     _check_patch(images, recipe)
+    _check_second(images, recipe)
     say(f"finds {recipe.filters} filters and {recipe.dims} directions")
     try:
         return filters.learn(images, recipe)
@@ -123,6 +131,16 @@ def _check_patch(images: Images, recipe: BaseRecipe) -> None:
         raise ConfigError("patch", problem, "give a smaller --patch, or fewer channels")
 
 
+def _check_second(images: Images, recipe: BaseRecipe) -> None:
+    """Refuse a second layer on inputs around which not enough pixels can be mirrored."""
+    height, width = images.shape[2:]
+    if recipe.second and min(height, width) <= filters.LOW_PAD:
+        least = filters.LOW_PAD + 1
+        size = f"inputs of {height} x {width}" if height > 1 else "signals"
+        problem = f"a second layer needs {least} x {least} pixels or more, and has {size}"
+        raise ConfigError("second", problem, "give --second 0")
+
+
 def as_inputs(images: Images, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Return pixels as clients' models read them: (N, *shape) in [-1, 1]."""
     return (images.astype(np.float32) / 127.5 - 1).reshape(len(images), *shape)
@@ -138,6 +156,14 @@ def generated_inputs(generator: Generator, shape: tuple[int, ...], recipe: BaseR
         varied = [_varied(each, draw) for each in images] if recipe.varied else images
         parts += [fit_to_shape(np.asarray(each)[None], shape) for each in varied]
     return np.concatenate(parts)
+
+
+def drawn_inputs(generator: Generator, shape: tuple[int, ...], recipe: BaseRecipe) -> Images:
+    """Return what `generated_inputs` does; of other than 1 or 3 colours a grey image for each."""
+    if kind_of(shape) == "signal" or shape[0] in (1, 3):
+        return generated_inputs(generator, shape, recipe)
+    many = recipe.model_copy(update={"images": recipe.images * shape[0]})
+    return generated_inputs(generator, (1, *shape[1:]), many).reshape(-1, *shape)
 
 
 def _varied(image: NDArray[np.uint8], draw: np.random.Generator) -> NDArray[np.uint8]:

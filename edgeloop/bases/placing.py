@@ -43,7 +43,7 @@ def put(
             new = manifest.write(building, graph, **fields)
             building.chmod(0o755)
             with held(place.parent):
-                kept = _there(place)
+                kept = there(place)
                 if kept is None or not serves(kept):
                     _replace(place, building)
                     kept = new
@@ -51,7 +51,8 @@ def put(
     return kept
 
 
-def _there(place: Path) -> Manifest | None:
+def there(place: Path) -> Manifest | None:
+    """Return the manifest of the whole base in a folder; None if it is damaged or not there."""
     try:
         return manifest.read(place)[0]
     except BaseError:
@@ -66,6 +67,6 @@ def _replace(place: Path, building: Path) -> None:
     try:
         building.rename(place)
     except OSError:
-        if _there(place) is None:  # else somebody else was faster, on a disk without locks
+        if there(place) is None:  # else somebody else was faster, on a disk without locks
             raise
     shutil.rmtree(old, ignore_errors=True)

@@ -81,6 +81,8 @@ def _wrong(
 ) -> str | None:
     if not parts.hostname or "@" in parts.netloc or parts.fragment or more:
         return "is no reference" if not more else f"asks for {', '.join(sorted(more))}"
+    if parts.scheme.lower() not in ("http", "https"):
+        return f"has {parts.scheme!r} where http or https should be"
     if re.fullmatch(wire.NAME.pattern, name) is None:
         return f"has {name!r} where a base's name should be"
     if version is not None and re.fullmatch("[1-9][0-9]{0,6}", version) is None:

@@ -93,6 +93,8 @@ def put(place: Path, facts: Manifest, graph: bytes) -> Manifest:
 def held(reference: str, folder: Path, patience_seconds: float = PATIENCE_SECONDS) -> Path:
     """Return the folder of a base that is fetched once and held to, whatever its server does.
 
+    One that is damaged is fetched again.
+
     Args:
         reference: of the base.
         folder: where bases are kept.
@@ -100,7 +102,7 @@ def held(reference: str, folder: Path, patience_seconds: float = PATIENCE_SECOND
     """
     remote = parse(reference)
     place = folder / f"fetched-{remote.key}"
-    if not (place / MANIFEST).is_file():
+    if placing.there(place) is None:
         fetch(remote, place, patience_seconds)
     return place
 
@@ -110,7 +112,7 @@ def stored(reference: str, store: Path, patience_seconds: float = PATIENCE_SECON
     remote = parse(reference)
     known = remote if remote.sha256 is not None else found(remote, patience_seconds)
     place = store / f"fetched-{str(known.sha256)[:16]}"
-    if not (place / MANIFEST).is_file():
+    if placing.there(place) is None:
         fetch(known, place, patience_seconds)
     return place
 

@@ -14,6 +14,10 @@ SLOT = "base"
 """Its place among a task's broadcasts."""
 
 
+LARGEST = wire.MAX_FRAME - 2**16
+"""Bytes of a base: the frame that brings it has a header besides."""
+
+
 @dataclass(frozen=True)
 class BaseGraph:
     """A base.

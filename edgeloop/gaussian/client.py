@@ -158,6 +158,14 @@ class StatisticsClient:
         report = self.finish(broadcast)
         return report, replace(report, seconds_training=self._seconds)
 
+    def centre(self, broadcast: GlobalStatistics) -> Matrix:
+        """Return the mean (D,) of its own features; everybody's where it has no sample."""
+        known = self._own
+        if not known.samples:
+            known = broadcast.sums(self.config.classes, self._base.dims)
+        found: Matrix = known.sums_CD.sum(0) / max(known.samples, 1.0)
+        return found
+
     def mixture(self, broadcast: GlobalStatistics) -> MixedClassifier:
         """Return the classifier that a broadcast leads to, with the client's own weight."""
         key = digest(broadcast)

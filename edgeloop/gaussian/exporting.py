@@ -4,13 +4,15 @@ Shape suffixes: B samples, C classes, D dimensions, L landmarks.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from edgeloop.bases.graph import Graph
+from edgeloop.bases import opsets
+from edgeloop.bases.graph import OPSET, Graph
 from edgeloop.bases.manifest import FEATURES, INPUTS
 from edgeloop.gaussian.classifier import Linear
 from edgeloop.gaussian.client import Expert, MixedClassifier
@@ -30,6 +32,7 @@ def classifier(  # noqa: PLR0913 - keywords but three: all that the file says
     shape: Sequence[int],
     names: tuple[str, str],
     network: onnx.ModelProto | None = None,
+    centre_D: NDArray[np.float64] | None = None,
 ) -> bytes:
     """Return an ONNX file without metadata: images (B, *shape) to log posteriors (B, C).
 
@@ -43,19 +46,28 @@ def classifier(  # noqa: PLR0913 - keywords but three: all that the file says
         names: of the input and of the output.
         network: the client's own, which joins the mixture: inputs as the base reads them, to scores
             (B, C); None without one.
+        centre_D: a point among the features, from which the linear classifiers measure: in single
+            precision, large numbers that hardly differ would cancel out; None for the origin.
+
+    Raises:
+        BaseError: if the base's file cannot be built upon.
     """
-    model = onnx.compose.add_prefix(onnx.load_from_string(graph), _BASE)
+    least = opsets.LEAST if network is None else OPSET
+    loaded = opsets.brought_up(onnx.load_from_string(graph), "base", least)
+    model, version = onnx.compose.add_prefix(loaded, _BASE), opsets.version_of(loaded)
     whole = Graph()
     entry = _add_entry(whole, names[0], pixels)
     whole.nodes += model.graph.node
     whole.constants += model.graph.initializer
     prepared = _add_prepared(whole, spread_D, cosine)
+    into = _Entry(prepared, version, np.zeros(len(spread_D)) if centre_D is None else centre_D)
     parts = [
-        _add_expert(whole, "own", mixture.own, 1 - mixture.weight, prepared),
-        _add_expert(whole, "everybody", mixture.everybody, mixture.weight, prepared),
+        _add_expert(whole, "own", mixture.own, 1 - mixture.weight, into),
+        _add_expert(whole, "everybody", mixture.everybody, mixture.weight, into),
     ]
     mixed = whole.add("Add", *parts, to="mixed")
     if network is not None:
+        network = opsets.converted(network, version)
         mixed = whole.add("Add", mixed, _add_network(whole, network, entry), to="joined")
     whole.add("LogSoftmax", mixed, to=names[1], axis=1)
     classes = len(mixture.everybody.bias_C)
@@ -90,14 +102,30 @@ def _add_prepared(graph: Graph, spread_D: NDArray[np.float64], cosine: bool) -> 
     return graph.add("Clip", features, *limits, to="prepared")
 
 
-def _add_expert(graph: Graph, name: str, found: Expert, weight: float, prepared: str) -> str:
+@dataclass(frozen=True)
+class _Entry:
+    """What an expert reads.
+
+    Attributes:
+        name: of the features, as a run's classifiers read them.
+        version: of ONNX's operators in the graph.
+        centre_D: from which a linear one measures.
+    """
+
+    name: str
+    version: int
+    centre_D: NDArray[np.float64]
+
+
+def _add_expert(graph: Graph, name: str, found: Expert, weight: float, into: _Entry) -> str:
     """Add an expert's log posteriors (B, C), times its share."""
     if isinstance(found, Kernel):
-        near = _add_near(graph, name, found, prepared)
+        near = _add_near(graph, name, found, into)
         values = graph.add("Exp", near, to=f"{name}.kernel")
         weights, bias = found.sharpness * found.weights_LC, found.sharpness * found.bias_C
     elif isinstance(found, Linear):
-        values, weights, bias = prepared, found.weights_DC, found.bias_C
+        values, centre_D = _add_centred(graph, name, into.name, into.centre_D)
+        weights, bias = found.weights_DC, found.bias_C + centre_D @ found.weights_DC
     else:
         raise TypeError(f"{type(found).__name__} has no graph")
     constants = graph.reals(f"{name}.weights", weights), graph.reals(f"{name}.bias", bias)
@@ -106,12 +134,29 @@ def _add_expert(graph: Graph, name: str, found: Expert, weight: float, prepared:
     return graph.add("Mul", logs, graph.number(f"{name}.share", weight), to=f"{name}.part")
 
 
-def _add_near(graph: Graph, name: str, found: Kernel, prepared: str) -> str:
-    """Add the negative squared distances (B, L) to the landmarks, times the kernel's width."""
-    marks_LD = found.landmarks_LD
+def _add_centred(
+    graph: Graph, name: str, values: str, centre_D: NDArray[np.float64]
+) -> tuple[str, NDArray[np.float64]]:
+    """Add features less a centre, in single precision; return their name, and that centre."""
+    if not centre_D.any():
+        return values, centre_D
+    rounded_D = centre_D.astype(np.float32)
+    constant = graph.constant(f"{name}.centre", rounded_D)
+    return graph.add("Sub", values, constant, to=f"{name}.centred"), rounded_D.astype(np.float64)
+
+
+def _add_near(graph: Graph, name: str, found: Kernel, into: _Entry) -> str:
+    """Add the negative squared distances (B, L) to the landmarks, times the kernel's width.
+
+    Both are taken from the landmarks' mean, or distances that are small beside the features
+    themselves would be lost in single precision.
+    """
+    mean_D = found.landmarks_LD.mean(0) * found.spread_D
+    values, centre_D = _add_centred(graph, name, into.name, mean_D)
+    marks_LD = found.landmarks_LD - centre_D / found.spread_D
     spread = graph.reals(f"{name}.spread", found.spread_D)
-    scaled = graph.add("Div", prepared, spread, to=f"{name}.x")
-    squares = graph.add("ReduceSumSquare", scaled, to=f"{name}.x2", axes=[1], keepdims=1)
+    scaled = graph.add("Div", values, spread, to=f"{name}.x")
+    squares = _add_squares(graph, name, scaled, into.version)
     twice = graph.reals(f"{name}.landmarks", 2 * marks_LD.T)
     products = graph.add("MatMul", scaled, twice, to=f"{name}.2xl")
     less = graph.add("Sub", products, squares, to=f"{name}.less")
@@ -119,6 +164,14 @@ def _add_near(graph: Graph, name: str, found: Kernel, prepared: str) -> str:
     minus = graph.add("Sub", less, lengths, to=f"{name}.minus")
     bounded = graph.add("Min", minus, graph.number(f"{name}.zero", 0.0), to=f"{name}.bounded")
     return graph.add("Mul", bounded, graph.number(f"{name}.width", found.width), to=f"{name}.near")
+
+
+def _add_squares(graph: Graph, name: str, values: str, version: int) -> str:
+    """Add the squared lengths (B, 1) of rows."""
+    if version < opsets.AXES_AS_INPUT:
+        return graph.add("ReduceSumSquare", values, to=f"{name}.x2", axes=[1], keepdims=1)
+    axis = graph.whole(f"{name}.axis", 1)
+    return graph.add("ReduceSumSquare", values, axis, to=f"{name}.x2", keepdims=1)
 
 
 def _file(

@@ -3,10 +3,11 @@
 It learns what a client's few samples tell better than a Gaussian does, and says of each sample what
 it would have said without it, in closed form, so that a client can weigh it without training again.
 
-Shape suffixes: N samples, L landmarks, C classes, D dimensions.
+Shape suffixes: N samples, M of a part of them, L landmarks, C classes, D dimensions.
 """
 
 from dataclasses import dataclass
+from functools import cached_property, reduce
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from edgeloop.mixing.weighing import normalised
 
 LANDMARKS = 2000
 """Samples that the kernel is measured from, at most: with more a client draws so many."""
+ROWS = 8192
+"""Samples that are measured from the landmarks at once: of more the distances alone would take
+gigabytes. With fewer nothing is divided, and no bit is another."""
 RIDGE = 0.1
 SHARPNESS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """What scores are multiplied by before they are log posteriors; a client's own choice."""
@@ -43,6 +47,10 @@ class Kernel:
 
     def log_posteriors(self, features_ND: Matrix) -> Matrix:
         """Return log p (N, C) of each class."""
+        parts = [self._log_posteriors(features_ND[part]) for part in _parts(len(features_ND))]
+        return np.concatenate(parts)
+
+    def _log_posteriors(self, features_ND: Matrix) -> Matrix:
         found = _kernel(features_ND / self.spread_D, self.landmarks_LD, self.width)
         return normalised(self.sharpness * (found @ self.weights_LC + self.bias_C))
 
@@ -67,18 +75,78 @@ def fit_kernel(
         chosen = np.sort(np.random.default_rng(seed).permutation(count)[:LANDMARKS])
     landmarks_LD = scaled_ND[chosen]
     width = 1 / max(_mean_distance(scaled_ND), 1e-12)
-    of_NL = _kernel(scaled_ND, landmarks_LD, width)
     wanted_NC = np.eye(classes)[labels_N]
     bias_C = (wanted_NC.sum(0) + SMOOTH) / (count + SMOOTH * classes)
-    ridge_LL = of_NL.T @ of_NL + RIDGE * of_NL[chosen] + 1e-9 * count * np.eye(len(chosen))
-    solved_LN = np.linalg.solve(ridge_LL, of_NL.T)
-    weights_LC = solved_LN @ (wanted_NC - bias_C)
-    kept_N = np.einsum("nl,ln->n", of_NL, solved_LN)
-    residual_NC = wanted_NC - bias_C - of_NL @ weights_LC
+    near = _Near(scaled_ND, landmarks_LD, width)
+    weights_LC, kept_N = near.solved(chosen, wanted_NC - bias_C)
+    residual_NC = wanted_NC - bias_C - near.times(weights_LC)
     without_NC = wanted_NC - residual_NC / np.maximum(1 - kept_N, 1e-6)[:, None]
     sharpness = _sharpness(without_NC, labels_N)
     found = Kernel(spread_D, landmarks_LD, width, weights_LC, bias_C, sharpness)
     return found, normalised(sharpness * without_NC)
+
+
+@dataclass(frozen=True)
+class _Near:
+    """How near samples are to landmarks, a part of the samples at a time.
+
+    Attributes:
+        rows_ND: the samples.
+        landmarks_LD: the landmarks.
+        width: of the kernel.
+    """
+
+    rows_ND: Matrix
+    landmarks_LD: Matrix
+    width: float
+
+    def solved(self, chosen: Labels, wanted_NC: Matrix) -> tuple[Matrix, Matrix]:
+        """Return the ridge regression's weights (L, C), and each sample's share in its own (N,).
+
+        Args:
+            chosen: the samples that are landmarks, ascending.
+            wanted_NC: of each sample.
+        """
+        parts, landmarks = _parts(len(self.rows_ND)), np.zeros(len(self.rows_ND), bool)
+        landmarks[chosen] = True
+        gram_LL = reduce(np.add, (_gram(self._of(part)) for part in parts))
+        own_LL = np.concatenate([self._of(part)[landmarks[part]] for part in parts])
+        small_LL = 1e-9 * len(self.rows_ND) * np.eye(len(chosen))
+        ridge_LL = gram_LL + RIDGE * own_LL + small_LL
+        kept: list[Matrix] = []
+
+        def weights(part: slice) -> Matrix:
+            of_ML = self._of(part)
+            solved_LM = np.linalg.solve(ridge_LL, of_ML.T)
+            kept.append(np.einsum("nl,ln->n", of_ML, solved_LM))
+            found: Matrix = solved_LM @ wanted_NC[part]
+            return found
+
+        weights_LC = reduce(np.add, map(weights, parts))
+        return weights_LC, np.concatenate(kept)
+
+    def times(self, weights_LC: Matrix) -> Matrix:
+        """Return the samples' scores (N, C) by weights of landmarks."""
+        return np.concatenate([self._of(p) @ weights_LC for p in _parts(len(self.rows_ND))])
+
+    def _of(self, part: slice) -> Matrix:
+        if len(self.rows_ND) <= ROWS:
+            return self._whole
+        return _kernel(self.rows_ND[part], self.landmarks_LD, self.width)
+
+    @cached_property
+    def _whole(self) -> Matrix:
+        return _kernel(self.rows_ND, self.landmarks_LD, self.width)
+
+
+def _gram(of_ML: Matrix) -> Matrix:
+    found: Matrix = of_ML.T @ of_ML
+    return found
+
+
+def _parts(count: int) -> list[slice]:
+    """Return the parts of so many samples, one at least."""
+    return [slice(start, start + ROWS) for start in range(0, max(count, 1), ROWS)]
 
 
 def _kernel(one_ND: Matrix, other_LD: Matrix, width: float) -> Matrix:

@@ -63,14 +63,17 @@ class Plan:
         group = training.models or default_group(shape)
         architectures = models.client_architectures(group, len(federation))
         width = _width(training.width, shape, classes, architectures)
-        for architecture in dict.fromkeys(architectures):
-            models.feature_width(architecture, shape, width, classes)
         first = models.auxiliary(training.models or None, architectures[0])
         options = {
             **settings.algorithm_options(classes, shape, first, width),
             **algorithms.generator_options(training.algorithm, generator),
             **algorithms.base_options(training.algorithm, base),
         }
+        if not algorithms.info(training.algorithm).base or options.get(
+            "network"
+        ):  # else none is made
+            for architecture in dict.fromkeys(architectures):
+                models.feature_width(architecture, shape, width, classes)
         algorithms.check_same_architecture(training.algorithm, architectures, **options)
         names = client_names(federation)
         self.clients = ClientFactory(

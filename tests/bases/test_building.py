@@ -1,6 +1,7 @@
 """A base from a generator's images."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,6 +121,34 @@ def test_what_would_take_hours_is_refused_before_they_have_passed(
     monkeypatch.setattr(filters, "learn", reached)
     with pytest.raises(ConfigError, match=problem):
         made(shape, SMALL.model_copy(update=asked), Noisy((3, 28, 28)))
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 8), (9, 64), (3, 1, 64), (1, 8, 1)])
+def test_a_second_layer_has_pixels_to_mirror(shape: tuple[int, ...]) -> None:
+    """Or the graph could not be run where the filters can."""
+    with pytest.raises(ConfigError, match=r"second: a second layer needs 3 x 3 pixels or more"):
+        made(shape, SMALL.model_copy(update={"second": 4}), Noisy((3, 28, 28)))
+
+
+def windows(size: float) -> Any:
+    drawn = np.random.default_rng(0).standard_normal((80, 3, 1, 32))
+    return (size * drawn).astype(np.float32)
+
+
+def test_windows_that_single_precision_cannot_scale_are_told() -> None:
+    with pytest.raises(BaseError, match=r"no larger than .*e-42, which single precision cannot"):
+        building.graph_of_inputs(windows(1e-42), (3, 1, 32), SMALL)
+    small = Base(building.graph_of_inputs(windows(1e-30), (3, 1, 32), SMALL))
+    assert np.ptp(small.features(windows(1e-30))) > 1
+
+
+def test_windows_of_which_nearly_all_is_zero_are_not_all_zero() -> None:
+    few, sparse = SMALL.model_copy(update={"dims": 2}), np.zeros((80, 3, 1, 400), np.float32)
+    sparse[np.arange(80), 0, 0, np.arange(80)] = np.linspace(1, 2, 80)
+    base = Base(building.graph_of_inputs(sparse, (3, 1, 400), few))
+    assert np.ptp(base.features(sparse)) > 0
+    with pytest.raises(BaseError, match="are all zero"):
+        building.graph_of_inputs(np.zeros_like(sparse), (3, 1, 400), SMALL)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,12 @@ def test_what_is_a_reference(text: str, said: str | None) -> None:
     assert said in caught.value.problem
 
 
+@pytest.mark.parametrize("text", ["ftp://h/faces", "file://localhost/faces", "faces", ""])
+def test_what_is_asked_for_over_http_only(text: str) -> None:
+    with pytest.raises(ConfigError, match="write http://HOST:PORT/NAME"):
+        parse(text)
+
+
 def test_a_name_or_a_folder_is_none() -> None:
     assert not any(map(is_one, (None, "auto", "faces", "/bases/faces", "triton://h:1/faces")))
 

@@ -113,6 +113,32 @@ def test_the_kernel_with_more_samples_than_landmarks(monkeypatch: pytest.MonkeyP
     assert abs((without.argmax(1) == labels).mean() - right[1]) < 0.1
 
 
+@pytest.mark.parametrize("count", [64, 300])
+def test_the_kernel_of_many_samples_is_computed_in_parts(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In memory that does not grow by their number times the landmarks'."""
+    monkeypatch.setattr(kernel, "LANDMARKS", 60)
+    features, labels = samples(0, count)
+    tested, _ = samples(1, 150)
+    whole, without = kernel.fit_kernel(features, labels, CLASSES, SPREAD, 0)
+    wanted = whole.log_posteriors(tested)
+    largest = 0
+
+    def measured(one: Matrix, other: Matrix, width: float) -> Matrix:
+        nonlocal largest
+        largest = max(largest, len(one))
+        return measure(one, other, width)
+
+    measure = kernel._kernel
+    monkeypatch.setattr(kernel, "_kernel", measured)
+    monkeypatch.setattr(kernel, "ROWS", 50)
+    parts, again = kernel.fit_kernel(features, labels, CLASSES, SPREAD, 0)
+    assert np.allclose(again, without, atol=1e-6)
+    assert np.allclose(parts.log_posteriors(tested), wanted, atol=1e-6)
+    assert largest == 50
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_kernel_of_very_few_samples(count: int) -> None:
     features, labels = samples(0, count)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from cloud.generator_service.bases import importing, storing
 from cloud.generator_service.bases.importing import Preprocessing
@@ -15,12 +16,14 @@ from cloud.generator_service.bases.shapes import parse_shape
 from edgeloop import generators
 from edgeloop.bases import building, manifest
 from edgeloop.bases.manifest import Manifest
-from edgeloop.bases.running import Base
+from edgeloop.bases.running import BATCH_SIZE, Base
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError
+from edgeloop.gaussian.statistics import LARGEST
 
 NOT_STATED = "not stated"
 _DIMS = 256
+_MANY = 0.001  # of an extractor's numbers: fewer are outliers
 _DEFAULTS = (None, "", NOT_STATED, generators.EMBEDDED)
 
 
@@ -190,11 +193,21 @@ def _projected(
     """Return an extractor as a base, projected as a generator's images show its numbers to vary."""
     raw = importing.wrap_extractor(found.content, shape, found.asked, output, found.name)
     recipe = building.recipe_for(shape, dims=dims or None, images=images)
-    drawn = building.generated_inputs(generators.load(generator), shape, recipe)
+    drawn = building.drawn_inputs(generators.load(generator), shape, recipe)
     inputs = building.as_inputs(drawn, shape)
     if not dims:
-        return importing.measured(raw, inputs, found.name)
+        made = importing.measured(raw, inputs, found.name)
+        _note_cut(made, inputs[:BATCH_SIZE], found.name)
+        return made
     return importing.reduce_dims(raw, inputs, dims, found.name)
+
+
+def _note_cut(graph: bytes, inputs: NDArray[np.float32], name: str) -> None:
+    """Say how much of an extractor's own numbers class statistics would cut off."""
+    share = float((np.abs(Base(graph, name).features(inputs)) > LARGEST).mean())
+    if share > _MANY:
+        text = f"{name}: {share:.0%} of its numbers are above {LARGEST:g}, where class statistics"
+        console.note(f"{text} cut them off; a projection (--dims) scales them")
 
 
 def _pair(text: str) -> tuple[int, int]:

@@ -93,6 +93,9 @@ def _built(
         source = generators.load(settings.generator)
         graph = building.graph_of_generator(source, shape, recipe, console.note)
         return building.write_base(place, graph, shape, recipe, source.identity)
+    if settings.generator != generators.EMBEDDED:
+        problem = f"is {settings.generator!r}, and the base is computed from {windows}"
+        raise ConfigError("--generator", problem, "leave out one of the two")
     inputs = _inputs(_public(windows, layout), windows, shape, recipe)
     graph = building.graph_of_inputs(inputs, shape, recipe, console.note)
     return building.write_base(place, graph, shape, recipe, "", source=f"computed from {windows}")

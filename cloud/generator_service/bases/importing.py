@@ -14,16 +14,16 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from cloud.generator_service.bases import channels
-from edgeloop.bases import exact, graph
+from cloud.generator_service.bases import channels, outputs
+from edgeloop.bases import exact, graph, opsets
 from edgeloop.bases.graph import Graph
 from edgeloop.bases.manifest import FEATURES, INPUTS, LARGEST_DIMS, VARIANCES
 from edgeloop.bases.running import Base
-from edgeloop.errors import BaseError, ConfigError
+from edgeloop.errors import BaseError
 from edgeloop.runtime import onnx_graphs
 
 _INNER = "model/"
-_LARGEST_RAW = 1_000_000
+_LARGEST_RAW = 200_000  # of an image: a thousand take several gigabytes to project
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,21 @@ def wrap_extractor(
     Raises:
         BaseError: if the file is no such extractor.
     """
-    model = _read(content, name)
-    entry, made = _entry(model, name), _output(model, output, name)
+    model = opsets.brought_up(_read(content, name), name)
+    entry, made = _entry(model, name), outputs.chosen(model, output, name)
     _check_sides(model, entry, shape, preprocessing, name)
     inner = onnx.compose.add_prefix(model, _INNER)
     nodes = _before(shape, preprocessing, _INNER + entry)
     nodes.nodes += inner.graph.node
     nodes.constants += inner.graph.initializer
-    nodes.add("Flatten", _INNER + made, to=FEATURES, axis=1)
+    numbers = outputs.as_single(nodes, model, made, _INNER, name)
+    nodes.add("Flatten", numbers, to=FEATURES, axis=1)
     try:
         width = _width(nodes, shape, inner, name)
-    except BaseError:
+    except BaseError as error:
         got = channels.given(shape, preprocessing.mean)
         channels.check(model, shape, got, name)
+        _check_batch(model, entry, error)
         raise
     return _file(nodes, shape, inner, width)
 
@@ -154,11 +156,13 @@ def _read(content: bytes, name: str) -> onnx.ModelProto:
     try:
         onnx_graphs.check(content)
         model = onnx.load_from_string(content)
-        onnx.checker.check_model(model)
+        outside = any(each.external_data for each in model.graph.initializer)
+        if not outside:
+            onnx.checker.check_model(model)
     except Exception as error:  # protobuf's and onnx's exceptions have no common base but Exception
         reason = " ".join(str(error).split())[:200]
         raise BaseError(name, f"is no ONNX model ({reason})", "export it again") from error
-    if any(each.external_data for each in model.graph.initializer):
+    if outside:
         problem = "keeps its weights in other files"
         raise BaseError(
             name, problem, "save it as one file (onnx.save_model without external data)"
@@ -197,15 +201,14 @@ def _check_sides(
     raise BaseError(name, problem, remedy)
 
 
-def _output(model: onnx.ModelProto, wanted: str | None, name: str) -> str:
-    outputs = [str(each.name) for each in model.graph.output]
-    if wanted is None:
-        return outputs[0]
-    inner = {made for node in model.graph.node for made in node.output}
-    if wanted not in inner:
-        remedy = f"name one of {', '.join(outputs)}, or of the graph's inner ones"
-        raise ConfigError("--output", f"{name} has no output {wanted!r}", remedy)
-    return wanted
+def _check_batch(model: onnx.ModelProto, entry: str, error: BaseError) -> None:
+    """Say of a file that cannot be run that it reads so many inputs at once, if it declares it."""
+    read = next(each for each in model.graph.input if each.name == entry)
+    batch = [side.dim_value for side in read.type.tensor_type.shape.dim[:1]]
+    if batch and batch[0] > 0:
+        problem = f"{error.problem}; it declares inputs of {batch[0]} at a time"
+        remedy = "export it for any number (in torch: dynamic_axes of the first axis)"
+        raise BaseError(error.field, problem, remedy) from error
 
 
 def _before(shape: tuple[int, ...], asked: Preprocessing, entry: str) -> Graph:
@@ -247,12 +250,15 @@ def _width(nodes: Graph, shape: Sequence[int], inner: onnx.ModelProto, name: str
     except Exception as error:  # onnxruntime's exceptions have no common base but Exception
         reason = " ".join(str(error).split())[:200]
         remedy = "give the --size, --mean and --std that it was trained with"
+        if "not a registered function" in reason:
+            remedy = "export it with ONNX's own operators"
         raise BaseError(
             name, f"cannot be run on inputs of {tuple(shape)} ({reason})", remedy
         ) from error
-    if found.shape[0] != 2 or found.shape[1] > _LARGEST_RAW:
+    if found.shape[0] != 2 or not 0 < found.shape[1] <= _LARGEST_RAW:
         problem = f"makes {found.shape} of two inputs"
-        raise BaseError(name, problem, "choose an --output that has a row for each input")
+        remedy = f"choose an --output that has a row of 1 to {_LARGEST_RAW:,} numbers for each"
+        raise BaseError(name, problem, remedy)
     _check_steady(*trials, name)
     return int(found.shape[1])
 

@@ -167,9 +167,23 @@ def test_of_public_windows_that_were_interleaved(
 def test_of_public_data_that_nobody_divided(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     base = built("own", "--shape", "1x28x28", "--windows", "fashion-sample", "--second", "0")
     assert base.shape == (1, 28, 28)
+    both = ["--windows", "fashion-sample", "--generator", "gan-face"]
+    assert main(["base", "build", "--name", "b", "--shape", "1x28x28", *both]) == 2
+    assert (
+        "--generator: is 'gan-face', and the base is computed from fash" in capfd.readouterr().err
+    )
     words = ["base", "build", "--name", "b", "--shape", "1x28x28", "--layout", "signal"]
     assert main([*words, "--windows", "fashion-sample"]) == 2
     assert "layout: 'signal', but this source has no config.json" in capfd.readouterr().err
+
+
+def test_of_a_public_table(home: Path, tmp_path: Path) -> None:
+    """Its rows have one side, the number of columns."""
+    rows = np.random.default_rng(0).standard_normal((120, 10)).astype(np.float32)
+    np.savez(tmp_path / "table.npz", x=rows, y=np.arange(120) % 2)
+    base = built("table", "--shape", "10", "--windows", str(tmp_path / "table.npz"))
+    assert np.isfinite(base.features(rows)).all()
+    assert base.shape == (10,)
 
 
 def extractor(path: Path, size: int = 8, channels: int = 3, last: bool = False) -> Path:

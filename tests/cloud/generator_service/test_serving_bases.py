@@ -168,7 +168,7 @@ def test_a_computed_one_is_computed_once(tmp_path: Path, capfd: pytest.CaptureFi
         (["serve-files", "auto?shape=1x8x8", "m"], "give a computed base one"),
         (["serve-files", "auto?shape=1x8x8&clases=3", "m", "--name", "a"], "asks for clases"),
         (["serve-files", "auto?shape=1x8x8&classes=1", "m", "--name", "a"], "no number of classes"),
-        (["serve-files", "auto?shape=8", "m", "--name", "a"], "is no shape"),
+        (["serve-files", "auto?shape=8x", "m", "--name", "a"], "is no shape"),
         (["serve-files", "auto?shape=1x8x8&generator=x", "m", "--name", "a"], "no generator 'x'"),
         (["fetch", "faces"], "is no reference"),
     ],
