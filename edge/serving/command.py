@@ -66,9 +66,10 @@ def serve(
 
 def _read(config: Path, name: str | None) -> DeviceSettings:
     device = config_files.read(config, DeviceSettings)
-    return (
-        device if name is None else device_settings(device.model_copy(update={"name": name}), name)
-    )
+    if name is None:
+        return device
+    table = {**device.model_dump(exclude_unset=True), "name": name}
+    return device_settings(config_files.parse(table, DeviceSettings, "--name"), name)
 
 
 def _serve(path: Path, settings: ServeSettings, device: DeviceSettings | None) -> None:

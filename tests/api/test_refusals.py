@@ -90,3 +90,19 @@ def test_a_module_that_ends_the_process_is_said(
     words = ["--data", "fashion-sample", "--partition", "iid", "--models", "ends_here:Net"]
     assert main(["simulate", "fedavg", *words]) == 2
     assert "ends_here:Net cannot be used (SystemExit: 3)" in capsys.readouterr().err
+
+
+def test_a_servers_url_has_a_report_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(tmp_path), "http://127.0.0.1:9/tasks/a"]) == 2
+    assert "PLACE: has a server's URL among others" in capsys.readouterr().err
+
+
+def test_a_served_device_has_a_name_that_a_device_may_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "device.toml"
+    file.write_text('name = "a"\ntask = "t"\nfolder = "f"\n[data]\nsource = "photos"\n')
+    assert main(["serve", "--config", str(file), "--name", "../b"]) == 2
+    assert "name: '../b' is not allowed here" in capsys.readouterr().err
