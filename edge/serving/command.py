@@ -54,6 +54,9 @@ def serve(
     logs.configure(log_format)
     if (model is None) == (config is None):
         raise ConfigError("serve", "has no model, or two", "give MODEL.onnx, or --config FILE")
+    if model is not None and model.is_dir():
+        remedy = f"give {model / MODEL}, or --config FILE"
+        raise ConfigError("MODEL.onnx", f"{model} is a folder", remedy)
     device = None if config is None else _read(config, name)
     chosen = ServeSettings() if device is None else device.serve
     changes = {"host": host, "port": port}

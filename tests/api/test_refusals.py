@@ -106,3 +106,8 @@ def test_a_served_device_has_a_name_that_a_device_may_have(
     file.write_text('name = "a"\ntask = "t"\nfolder = "f"\n[data]\nsource = "photos"\n')
     assert main(["serve", "--config", str(file), "--name", "../b"]) == 2
     assert "name: '../b' is not allowed here" in capsys.readouterr().err
+
+
+def test_a_folder_is_no_model_to_serve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", str(tmp_path)]) == 2
+    assert f"is a folder; give {tmp_path}/model.onnx" in capsys.readouterr().err
