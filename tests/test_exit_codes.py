@@ -319,6 +319,7 @@ def test_a_signal_ends_a_run_that_then_continues(
         (["ingest", "--config", "x"], 0),
         (["agent", "--config", "x", "--leave"], 143),
         (["aggregator", "--forget-device=a"], 143),
+        (["aggregator", "--config", "x", "--evict", "a"], 143),
         (["base", "list"], 143),
         (["simulate", "fedproto"], 143),
     ],

@@ -119,6 +119,8 @@ def matching(
 
 def _content(path: Path) -> bytes:
     try:
+        if path.is_dir():
+            raise DataError(str(path), "is a folder", f"give its images: {path}/*")
         if not path.is_file():
             raise DataError(str(path), "there is no such file", "give the path of an image")
         if path.stat().st_size > MOST_BYTES:

@@ -17,7 +17,7 @@ from edge.device.clock import look_at_authoritys_clock
 from edge.device.findings import Finding, exit_code, note, of_error
 from edgeloop.cli import console
 from edgeloop.data import DeviceData
-from edgeloop.errors import EdgeloopError
+from edgeloop.errors import ConfigError, EdgeloopError
 from edgeloop.runtime import config as config_files
 from edgeloop.runtime import modules
 
@@ -54,6 +54,7 @@ def examine(config: Path, name: str | None = None) -> Iterator[Finding]:
     """Yield all that is found; what depends on something that is wrong is not looked at."""
     try:
         device = read(config, name)
+        check_place(device, config)
     except EdgeloopError as problem:
         yield of_error("settings", problem)
         return
@@ -84,6 +85,19 @@ def read(config: Path, name: str | None) -> DeviceSettings:
         return device
     table = {**device.model_dump(), "name": name}
     return device_settings(config_files.parse(table, DeviceSettings, "--name"), name)
+
+
+def check_place(device: DeviceSettings, config: Path) -> None:
+    """Refuse to look for a device's folder here, where it is beside its file: a service's is.
+
+    Raises:
+        ConfigError: naming where the command is to run.
+    """
+    beside = config.absolute().parent
+    if not device.folder.exists() and (beside / device.folder).is_dir():
+        problem = f"{device.folder} is not in {Path.cwd()}, and is in {beside}"
+        remedy = f"run the command there, as the service does, or write whole paths into {config}"
+        raise ConfigError("folder", problem, remedy)
 
 
 def enrolled(device: DeviceSettings) -> DeviceSettings:

@@ -18,6 +18,7 @@ from edgeloop.runtime import atomic_files
 from edgeloop.runtime import config as config_files
 
 FILE = Path("device.toml")
+_PATHS = ("folder", "enrolment", "ca_file", "password_file")
 
 HEAD = """\
 # A device of edgeloop, as `edgeloop agent init` wrote it. Every key: docs/configuration.md.
@@ -134,7 +135,7 @@ def init(  # noqa: PLR0913 - an option each
         "data": {"source": source, **({"windows": windows} if windows else {})},
         "training": {"architecture": model, "device": "cpu", "threads": "auto"},
     }
-    _write(config, table)
+    _write(config, _placed(table, config))
     console.say(
         f"wrote {config}; look whether all is well: edgeloop agent doctor --config {config}"
     )
@@ -163,7 +164,7 @@ def _broker(host: str, port: int | None, known: Mapping[str, object]) -> dict[st
     """Return the `[broker]` table: its usual port, where none is given, and what else is known."""
     usual = 1883 if known["ca_file"] is None else 8883
     given = {key: str(value) for key, value in known.items() if value is not None}
-    return {"host": host, "port": port or usual, **given}
+    return {"host": host, "port": usual if port is None else port, **given}
 
 
 def _enrolled(folder: Path | None) -> Mapping[str, str]:
@@ -189,6 +190,24 @@ def _given(option: str, value: str | None, question: str) -> str:
     return str(typer.prompt(question))
 
 
+def _placed(table: Mapping[str, Any], config: Path) -> dict[str, Any]:
+    """Return a table for a file that is not where the command runs: its paths are whole.
+
+    A service runs where its file is, and a person may run it anywhere.
+    """
+    if config.resolve().parent == Path.cwd().resolve():
+        return dict(table)
+    placed: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            placed[key] = _placed(value, config)
+        elif key in _PATHS or (key == "source" and Path(value).exists()):
+            placed[key] = str(Path(value).absolute())
+        else:
+            placed[key] = value
+    return placed
+
+
 def _write(path: Path, table: Mapping[str, Any]) -> None:
     """Check a device's table, and write it with comments.
 
@@ -198,8 +217,14 @@ def _write(path: Path, table: Mapping[str, Any]) -> None:
     """
     config_files.parse(dict(table), DeviceSettings, str(path))
     text = HEAD.format(file=path) + "\n" + "\n".join(_lines(table)) + "\n"
+    try:
+        content = text.encode()
+    except UnicodeEncodeError as error:
+        name = text[error.start - 1 : error.end].strip()
+        problem = f"a name is no text in UTF-8 ({name!r}), as a TOML file has to be"
+        raise ConfigError(str(path), problem, "rename the file or folder") from error
     with atomic_files.writing(path.absolute().parent):
-        atomic_files.write(path, text.encode(), 0o644)
+        atomic_files.write(path, content, 0o644)
     config_files.read(path, DeviceSettings)
 
 

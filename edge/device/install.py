@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -17,6 +18,9 @@ from edge.device.unit import STATE_ROOT, Service
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError, InputError
 from edgeloop.runtime import atomic_files
+
+_MEMORY = re.compile(r"[1-9]\d*(\.\d+)?[KMGT]|[1-9]\d?%|100%|infinity")
+_CPU = re.compile(r"[1-9]\d*%")
 
 UNITS = Path("etc/systemd/system")
 """Where an administrator's units are, below the root."""
@@ -50,7 +54,8 @@ def install(  # noqa: PLR0913 - an option each
 ) -> None:
     """Have systemd run the agent, from now on and at each start of the machine."""
     device = read(config, name)
-    service = describe(device, config.resolve(), user, memory, cpu)
+    percent = f"{cpu}%" if cpu.isdecimal() else cpu
+    service = describe(device, config.resolve(), user, memory, percent)
     service = replace(service, name=name)
     if print_only:
         console.say(service.text().rstrip())
@@ -84,9 +89,10 @@ def describe(
     """Return a device's agent as systemd is to run it.
 
     Raises:
-        ConfigError: if nobody of that name is here, or systemd's own user could not write the
-            device's folder.
+        ConfigError: if nobody of that name is here, systemd's own user could not write the device's
+            folder, or a limit is none, which systemd would ignore.
     """
+    _check_limits(memory, cpu)
     who = user or _owner(config)
     base = config.parent
     writable = [base / device.folder]
@@ -106,6 +112,15 @@ def describe(
         cpu or f"{90 * (os.cpu_count() or 1)}%",
         device.training.device != "cpu" or device.data.source.startswith("/dev/"),
     )
+
+
+def _check_limits(memory: str, cpu: str) -> None:
+    if not _MEMORY.fullmatch(memory):
+        remedy = "write it like 512M, 1.5G or 75%"
+        raise ConfigError("--memory", f"{memory!r} is no limit that systemd knows", remedy)
+    if cpu and not _CPU.fullmatch(cpu):
+        remedy = "write it like 50%, half of one core, or 150%"
+        raise ConfigError("--cpu", f"{cpu!r} is no limit that systemd knows", remedy)
 
 
 def _command() -> Path:

@@ -9,7 +9,7 @@ import typer
 from edge.agent.deployment import ASKED, Deployment, named
 from edge.agent.folder import hold_folder
 from edge.agent.settings import DeviceSettings
-from edge.device.doctor import Name, read
+from edge.device.doctor import Name, check_place, read
 from edgeloop.cli import console
 from edgeloop.errors import ConfigError, TakenError
 from edgeloop.runtime import atomic_files
@@ -27,6 +27,7 @@ def rollback(
 ) -> None:
     """Restore the classifier that was in use before, also while the agent runs."""
     device = read(config, name)
+    check_place(device, config)
     deployment = Deployment(device.folder)
     if deployment.usable_before() is None:
         problem = "has no classifier to go back to"

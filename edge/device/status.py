@@ -18,7 +18,7 @@ from edge.agent.state import DamagedError
 from edge.agent.store import STATE, SUMMARY
 from edge.agent.supervised import STATUS
 from edge.device import machine, systemd
-from edge.device.doctor import Name, read
+from edge.device.doctor import Name, check_place, read
 from edgeloop.cli import console
 from edgeloop.errors import InputError
 from edgeloop.mixing.wording import in_use
@@ -36,7 +36,9 @@ def status(
     ] = False,
 ) -> None:
     """Show what the agent is doing, its results, and when its certificate is renewed."""
-    found = facts(read(config, name))
+    device = read(config, name)
+    check_place(device, config)
+    found = facts(device)
     if as_json:
         console.say(json.dumps(found))
         return

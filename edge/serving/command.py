@@ -54,6 +54,9 @@ def serve(
     logs.configure(log_format)
     if (model is None) == (config is None):
         raise ConfigError("serve", "has no model, or two", "give MODEL.onnx, or --config FILE")
+    if model is not None and model.is_dir():
+        remedy = f"give {model / MODEL}, or --config FILE"
+        raise ConfigError("MODEL.onnx", f"{model} is a folder", remedy)
     device = None if config is None else _read(config, name)
     chosen = ServeSettings() if device is None else device.serve
     changes = {"host": host, "port": port}
@@ -66,9 +69,10 @@ def serve(
 
 def _read(config: Path, name: str | None) -> DeviceSettings:
     device = config_files.read(config, DeviceSettings)
-    return (
-        device if name is None else device_settings(device.model_copy(update={"name": name}), name)
-    )
+    if name is None:
+        return device
+    table = {**device.model_dump(exclude_unset=True), "name": name}
+    return device_settings(config_files.parse(table, DeviceSettings, "--name"), name)
 
 
 def _serve(path: Path, settings: ServeSettings, device: DeviceSettings | None) -> None:

@@ -29,7 +29,7 @@ SERVICES = frozenset(
 )
 """The commands that run until they are stopped, or may: SIGTERM ends them with 0."""
 
-_ERRANDS = frozenset(["--check", "--forget", "--forget-device", "--leave"])
+_ERRANDS = frozenset(["--check", "--evict", "--forget", "--forget-device", "--leave"])
 """Options that make an errand of a service: stopped, it has not done what it was asked for."""
 
 _ERRANDS_OF_AGENT = frozenset(

@@ -170,7 +170,7 @@ class Division:
         clients, samples = self.partition.clients, len(self.labels)
         with PARTITIONS.asked(point):
             made = point.load()(self.labels, self.partition, self.draw)
-            shares = [np.asarray(share, np.int64).reshape(-1) for share in made]
+            shares = [_indices(share) for share in made]
             if len(shares) != clients:
                 raise ValueError(f"it made {len(shares)} shares for {clients} clients")
             every = np.concatenate(shares)
@@ -222,3 +222,18 @@ class Division:
             problem += f": shares are drawn from more than {low} for each"
             raise DataError("clients", problem, remedy)
         return np.asarray(self.draw.randint(low, int(mean), sharers - 1), np.int64)
+
+
+def _indices(share: object) -> NDArray[np.int64]:
+    """Return one client's share as a person's function gives it: indices (M,).
+
+    Raises:
+        ValueError: if it holds something else than whole numbers.
+    """
+    given = np.asarray(share)
+    if given.dtype.kind == "b":
+        raise ValueError("it gave true and false; np.flatnonzero makes indices of them")
+    found = given.astype(np.int64).reshape(-1)
+    if given.size and (given.reshape(-1) != found).any():
+        raise ValueError("it gave indices that are no whole numbers")
+    return found

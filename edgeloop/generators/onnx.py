@@ -53,6 +53,7 @@ class OnnxGenerator(DescribedGenerator):
 
     def synthesize(self, latents_NH: Latents) -> Images:
         """Return the images (N, channels, height, width) of latents (N, H)."""
+        latents_NH = np.asarray(latents_NH, np.float32)
         check_width(latents_NH, self.latent_dim)
         if not len(latents_NH):
             return np.zeros((0, *self.shape), np.uint8)

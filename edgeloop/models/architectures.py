@@ -7,6 +7,9 @@ An architecture is named as a string: a base, and where its head is not one line
 sign and the kind of head (`edgeloop.models.layered`).
 """
 
+# Over 320 lines: six functions of a name tell what they raise, and a protocol describes its fields.
+
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Protocol
@@ -233,8 +236,13 @@ def give(name: str, made: object) -> None:
         made: what `own.maker` takes, or an `Architecture`.
     """
     MODELS.give(name, made)
+    forget([name])
+
+
+def forget(known: Collection[str]) -> None:
+    """Forget the feature widths of architectures that may be others by now."""
     _probe.cache_clear()
-    for key in [key for key in _widths if key[0] == name]:
+    for key in [key for key in _widths if key[0] in known]:
         del _widths[key]
 
 

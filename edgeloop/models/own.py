@@ -105,8 +105,8 @@ def take_apart(
         name: of the network, for messages.
 
     Raises:
-        ModelError: if it fails on such an input, makes another output, or does not end in a linear
-            layer with a bias.
+        ModelError: if it fails on such an input, makes another output, has frozen parameters, or
+            does not end in a linear layer with a bias.
     """
     outputs: dict[str, Tensor] = {}
     linears = {path: each for path, each in network.named_modules() if isinstance(each, nn.Linear)}
@@ -130,6 +130,9 @@ def take_apart(
     if last is None:
         raise ModelError(name, "does not end in a linear layer", _LOGITS)
     head = linears[last]
+    if frozen := [path for path, each in network.named_parameters() if not each.requires_grad]:
+        problem = f"has frozen parameters, {', '.join(frozen[:3])}, and clients train all of them"
+        raise ModelError(name, problem, "call requires_grad_() on it")
     if head.bias is None:
         raise ModelError(name, f"has no bias in its last layer, {last}", "give it one")
     return _without(network, last), head

@@ -54,9 +54,16 @@ def connect(
         seconds: that an answer may take.
 
     Raises:
-        ConfigError: if the URL is none.
+        ConfigError: if the URL, the token or the time is none.
     """
-    return Console(url, token or os.environ.get("EDGELOOP_TOKEN", ""), ca_file, seconds)
+    if not isinstance(url, str):
+        raise ConfigError("url", f"{url!r} is no text", "write it like http://127.0.0.1:8600")
+    given = token or os.environ.get("EDGELOOP_TOKEN", "")
+    if not isinstance(given, str):
+        raise ConfigError("token", f"is {type(given).__name__}, and no text", "give a str")
+    if not seconds > 0:
+        raise ConfigError("seconds", f"{seconds:g} is no time to wait", "give more than 0")
+    return Console(url, given.strip(), ca_file, seconds)
 
 
 class Console:
@@ -78,7 +85,7 @@ class Console:
             raise ConfigError("url", f"{url[:80]!r} is no URL of a server", remedy)
         if not (token.isascii() and token.isprintable()):
             raise ConfigError("token", "is none", "give one that edgeloop ca http-token printed")
-        self._url, self._token = url.rstrip("/"), token.strip()
+        self._url, self._token = url.rstrip("/"), token
         ca = None if ca_file is None else str(ca_file)
         self._pool = urllib3.PoolManager(timeout=seconds, retries=False, ca_certs=ca)
 

@@ -137,6 +137,18 @@ class Group:
         found = self._brought().get(name)
         return None if found is None else found.made
 
+    def by_hand(self, name: str) -> Any:
+        """Return what a person brought by a name, imported if need be; None where nobody did.
+
+        Raises:
+            ConfigError: if it cannot be imported.
+        """
+        found = self._brought().get(name)
+        if found is None:
+            return None
+        with self.asked(found):
+            return found.load()
+
     def _brought(self) -> dict[str, Brought]:
         return _BROUGHT.setdefault(self.entry_points, {})
 
@@ -187,7 +199,7 @@ class Group:
             yield
         except EdgeloopError:
             raise
-        except Exception as error:  # whatever a stranger's module raises
+        except (Exception, SystemExit) as error:  # whatever a stranger's module raises
             if getattr(error, "filename", None) is not None and isinstance(error, OSError):
                 raise
             message = " ".join(str(error).split()) or "no message"
@@ -230,7 +242,7 @@ def origin(point: Point) -> str:
     return "an unknown package" if point.dist is None else f"{point.dist.name} {point.dist.version}"
 
 
-def _kind(error: Exception) -> str:
+def _kind(error: BaseException) -> str:
     return type(error).__name__
 
 

@@ -85,7 +85,7 @@ def optimizer_of(text: str) -> MakeOptimizer | None:
     name, *words = text.split()
     given = _others(OPTIMIZERS, name)
     if given is not None:
-        return partial(given, **_arguments(words)) if words else given
+        return partial(_made, partial(given, **_arguments(words)) if words else given)
     kinds = {each.lower(): each for each in _OPTIMIZERS}
     if name not in kinds:
         remedy = choose(name, [*kinds, *OPTIMIZERS.names()])
@@ -99,6 +99,22 @@ def optimizer_of(text: str) -> MakeOptimizer | None:
     return lambda parameters, lr: kind(parameters, lr=lr, **more)
 
 
+def _made(make: MakeOptimizer, parameters: Sequence[Tensor], lr: float) -> torch.optim.Optimizer:
+    """Return the optimiser that a person's function makes.
+
+    Raises:
+        ConfigError: if it makes none, or one whose step asks for the loss again.
+    """
+    made = make(parameters, lr)
+    if not isinstance(made, torch.optim.Optimizer):
+        problem = f"makes {type(made).__name__}, and no torch.optim.Optimizer"
+        raise ConfigError("optimizer", problem, "return one of the parameters")
+    if isinstance(made, torch.optim.LBFGS):
+        problem = "LBFGS asks for the loss several times in a step, and a client gives it once"
+        raise ConfigError("optimizer", problem, "choose another one")
+    return made
+
+
 def schedule_of(text: str) -> Schedule:
     """Return a function from a round and the number of rounds to a factor of the learning rate.
 
@@ -108,7 +124,7 @@ def schedule_of(text: str) -> Schedule:
     name, *words = text.split()
     given = _others(SCHEDULES, name)
     if given is not None:
-        return lambda number, rounds: _factor(given(number, rounds))
+        return lambda number, rounds: _factor(given, number, rounds)
     if name == "exponential" and len(words) == 1:
         base = _number(words[0])
         if base is not None and 0 < base <= 1:
@@ -126,8 +142,13 @@ _SCHEDULES: Mapping[str, Schedule] = {
 }
 
 
-def _factor(value: Any) -> float:
-    factor = float(value)
+def _factor(schedule: Schedule, number: int, rounds: int) -> float:
+    try:
+        factor = float(schedule(number, rounds))
+    except (TypeError, ValueError) as error:
+        problem = f"fails in round {number} of {rounds} ({type(error).__name__}: {error})"
+        remedy = "give a function from a round and the number of rounds to a factor"
+        raise ConfigError("schedule", problem, remedy) from error
     if not 0 <= factor < math.inf:
         problem = f"gives {factor}, and a factor is finite and not below 0"
         raise ConfigError("schedule", problem, "return such a number")
@@ -152,11 +173,15 @@ def augmentation_of(text: str) -> Augment:
 
 def _checked(augment: Augment, inputs_B: Tensor) -> Tensor:
     made = augment(inputs_B)
-    if not isinstance(made, Tensor) or made.shape != inputs_B.shape:
-        found = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
-        problem = f"makes {found} of inputs of shape {tuple(inputs_B.shape)}"
-        raise ConfigError("augment", problem, "return inputs of the same shape")
+    if not isinstance(made, Tensor) or _kind(made) != _kind(inputs_B):
+        found = _kind(made) if isinstance(made, Tensor) else type(made).__name__
+        problem = f"makes {found} of inputs of {_kind(inputs_B)}"
+        raise ConfigError("augment", problem, "return inputs of the same shape and type")
     return made
+
+
+def _kind(inputs_B: Tensor) -> str:
+    return f"shape {tuple(inputs_B.shape)}, {inputs_B.dtype}"
 
 
 def _in_turn(steps: Iterable[Augment], inputs_B: Tensor) -> Tensor:

@@ -1,19 +1,15 @@
-"""What a person gives in Python, as the names that a run's settings have for it."""
+"""Data that a person gives in Python, as the name that a run's settings have for them."""
 
 import hashlib
-import re
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from edgeloop import models
 from edgeloop.data import Pool, Source, hub
 from edgeloop.data.archives import to_inputs
 from edgeloop.data.labels import numbered
@@ -21,77 +17,11 @@ from edgeloop.data.looks import log_looks
 from edgeloop.data.samples import check_shard
 from edgeloop.errors import ConfigError, DataError
 from edgeloop.runtime import plugins
-from edgeloop.runtime.plugins import Group
 
 _FORMS = (
     "give a path, (x, y), (x, y, clients), a torch Dataset, a Hugging Face dataset,"
     " or (training, test)"
 )
-_NOT_A_LETTER = re.compile(r"[^a-z0-9]+")
-
-
-@dataclass
-class Brought:
-    """Names for objects, and which of them another process could not import.
-
-    Attributes:
-        local: the objects that live in this process only, by what they are.
-    """
-
-    local: dict[str, str] = field(default_factory=dict)
-
-    def name(self, group: Group, given: Any, give: Callable[[str, Any], None] | None = None) -> str:
-        """Return the name of an object: its import path, or one of its own in this process.
-
-        Args:
-            group: what it is one of.
-            given: a text is a name already.
-            give: takes the object by its name; the group's own if not given.
-        """
-        if isinstance(given, str):
-            return given
-        path = import_path(given)
-        if path is not None:
-            return group.admit(path)
-        text = getattr(given, "__name__", type(given).__name__)
-        name = "own-" + (_NOT_A_LETTER.sub("-", text.lower()).strip("-") or group.word)
-        (give or group.give)(name, given)
-        self.local[group.word] = text
-        return name
-
-    def check_workers(self, workers: int | str) -> None:
-        """Refuse several processes for what only this one has.
-
-        Raises:
-            ConfigError: naming it.
-        """
-        if workers != 1 and self.local:
-            word, text = next(iter(self.local.items()))
-            problem = f"are {workers}, and the {word} {text} cannot be imported by other processes"
-            raise ConfigError("workers", problem, "put it into a module of its own, or leave it 1")
-
-
-def import_path(given: Any) -> str | None:
-    """Return where an object can be imported from, `pkg.module:Name`; None where it cannot."""
-    if isinstance(given, ModuleType):
-        module, _, name = given.__name__.rpartition(".")
-    else:
-        module, name = getattr(given, "__module__", ""), getattr(given, "__qualname__", "")
-    if not module or not name or module == "__main__":
-        return None
-    found: Any = sys.modules.get(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    path = f"{module}:{name}"
-    return path if found is given and plugins.reference(path) is not None else None
-
-
-def model_name(brought: Brought, model: Any) -> str | None:
-    """Return the `models` of a run: a name, or a list of names and networks, shared out in turn."""
-    if model is None:
-        return None
-    each = model if isinstance(model, list | tuple) else [model]
-    return ",".join(brought.name(plugins.MODELS, one, models.give) for one in each)
 
 
 def data_name(data: Any, class_names: Sequence[str] | None = None) -> str:
@@ -106,9 +36,13 @@ def data_name(data: Any, class_names: Sequence[str] | None = None) -> str:
         ConfigError: if it is none of these.
         DataError: if its samples and labels do not fit.
     """
-    if isinstance(data, str | Path):
+    named = isinstance(data, str | Path)
+    if class_names is not None and (named or isinstance(data, Pool) or _is_hub(data)):
+        problem = "are of arrays and torch datasets, and these data name their own"
+        raise ConfigError("class_names", problem, "leave them out")
+    if named:
         return str(data)
-    if type(data).__module__.partition(".")[0] == "datasets":
+    if _is_hub(data):
         source = Source(
             "datasets",
             Path.exists,
@@ -121,6 +55,11 @@ def data_name(data: Any, class_names: Sequence[str] | None = None) -> str:
     pool = data if isinstance(data, Pool) else _pool(data, class_names)
     source = Source("arrays", Path.exists, lambda path: pool)
     return _given("arrays", source, _pool_digest(pool))
+
+
+def _is_hub(data: Any) -> bool:
+    """Return whether something is of Hugging Face's `datasets`, which need not be installed."""
+    return type(data).__module__.partition(".")[0] == "datasets"
 
 
 def _given(kind: str, source: Source, digest: str) -> str:
@@ -142,20 +81,44 @@ def _splits_digest(data: Any) -> str:
 
 def _pool(data: Any, class_names: Sequence[str] | None) -> Pool:
     if isinstance(data, tuple | list) and len(data) in (2, 3) and _are_parts(data):
-        read = [_pair(part) for part in data]
-        names = class_names or getattr(data[0], "classes", None)
-        x, y = (np.concatenate([pair[place] for pair in read]) for place in (0, 1))
-        return _arrays(x, y, None, names)
+        x, y = _joined([_pair(part) for part in data])
+        return _arrays(x, y, None, _names(class_names, data[0]))
     if isinstance(data, tuple | list) and len(data) in (2, 3):
         x, y, *clients = data
-        return _arrays(x, y, clients[0] if clients else None, class_names)
-    if _is_dataset(data):
-        names = class_names or getattr(data, "classes", None)
-        return _arrays(*_pair(data), None, names)
+        return _arrays(x, y, clients[0] if clients else None, _names(class_names))
+    if _is_dataset(data) and not hasattr(data, "shape"):
+        return _arrays(*_pair(data), None, _names(class_names, data))
     forms = _FORMS
     if hasattr(data, "dataset"):
         forms = "give its dataset, loader.dataset: edgeloop makes the batches"
+    elif hasattr(data, "shape"):
+        forms = "give its labels, too: (x, y)"
+    elif isinstance(data, Mapping):
+        forms = "give its arrays: (x, y)"
     raise ConfigError("data", f"is {type(data).__name__}, which is none", forms)
+
+
+def _joined(parts: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> list[NDArray[Any]]:
+    """Return the samples of all parts, and their labels."""
+    shapes = {x.shape[1:] for x, _ in parts}
+    if len(shapes) > 1:
+        problem = f"its parts have samples of shapes {', '.join(map(str, sorted(shapes)))}"
+        raise DataError("data", problem, "make them alike")
+    if len({y.dtype.kind in "US" for _, y in parts}) > 1:
+        raise DataError("data", "its parts have words and numbers as labels", "give one of both")
+    return [np.concatenate([pair[place] for pair in parts]) for place in (0, 1)]
+
+
+def _names(given: Sequence[str] | None, data: Any = None) -> tuple[str, ...] | None:
+    """Return the names of the classes: as they are given, or as a torch Dataset has them."""
+    if given is None:
+        while not hasattr(data, "classes") and hasattr(data, "dataset"):
+            data = data.dataset  # of a Subset
+        found = getattr(data, "classes", None)
+        return tuple(map(str, found)) if isinstance(found, Iterable) else None
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigError("class_names", f"are {given!r}, and no list", "give a list of names")
+    return tuple(map(str, given))
 
 
 def _is_dataset(data: Any) -> bool:
@@ -178,27 +141,47 @@ def _is_pair(part: Any) -> bool:
     """Return whether this is samples (N, ...) and labels (N,), and no row of numbers."""
     if not isinstance(part, tuple | list) or len(part) != 2:
         return False
-    sizes = [len(each) if hasattr(each, "__len__") else 0 for each in part]
-    return 0 < sizes[0] == sizes[1] and np.ndim(part[0][0]) >= 1 and np.ndim(part[1][0]) == 0
+    try:
+        return 0 < len(part[0]) == len(part[1]) and _depth(part[0]) >= 2 and _depth(part[1]) == 1
+    except (IndexError, TypeError, ValueError):  # of something that is no array
+        return False
+
+
+def _depth(array: Any) -> int:
+    return int(array.ndim) if hasattr(array, "ndim") else 1 + np.ndim(array[0])
 
 
 def _pair(data: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return samples and labels; a torch Dataset is read whole: what it draws, it draws once."""
     if _is_pair(data):
         return _array(data[0]), _array(data[1])
-    pairs = [data[number] for number in range(len(data))]
+    pairs = [_item(data, number) for number in range(len(data))]
     if not pairs or not all(isinstance(each, tuple | list) and len(each) == 2 for each in pairs):
         raise ConfigError("data", f"{type(data).__name__} has no pairs of input and label", _FORMS)
-    inputs = [_array(each) for each, _ in pairs]
+    inputs = [np.asarray(_plain(each)) for each, _ in pairs]
     if len({each.shape for each in inputs}) > 1:
         problem = "its inputs have different shapes"
         raise DataError(type(data).__name__, problem, "resize them in its transform")
-    return np.stack(inputs), np.array([int(label) for _, label in pairs])
+    return np.stack(inputs), _array([_label(label) for _, label in pairs])
+
+
+def _item(data: Any, number: int) -> Any:
+    try:
+        return data[number]
+    except Exception as error:  # whatever a person's data set raises
+        problem = f"sample {number} cannot be read ({type(error).__name__}: {error})"
+        raise DataError(type(data).__name__, problem, "mend the data set") from error
+
+
+def _label(given: Any) -> Any:
+    """Return a label as a number or a word, where it is one in an array."""
+    label = _plain(given)
+    return label.item() if isinstance(label, np.ndarray) and label.size == 1 else label
 
 
 def _arrays(x: Any, y: Any, clients: Any = None, class_names: Sequence[str] | None = None) -> Pool:
     """Return samples (N, ...) with labels (N,) and, where they are known, their clients (N,)."""
-    inputs, cells = _channels_first(_array(x)), _array(y)
+    inputs, cells = _channels_first(_array(x)), _array(y, "labels")
     cells = cells[:, 0] if cells.ndim == 2 and cells.shape[1] == 1 else cells
     if cells.ndim != 1 or len(cells) != len(inputs):
         problem = f"{len(inputs)} inputs for labels of shape {cells.shape}"
@@ -207,32 +190,92 @@ def _arrays(x: Any, y: Any, clients: Any = None, class_names: Sequence[str] | No
         )
         raise DataError("data", problem, remedy)
     labels, names = _labels(cells, class_names)
-    owners = None if clients is None else np.unique(_array(clients), return_inverse=True)[1]
+    owners = None if clients is None else _owners(_array(clients, "clients"))
     samples = to_inputs(Path("x"), inputs)
     check_shard("data", samples, labels, len(names))
     log_looks("data", samples)
     return Pool(samples, labels, names, owners)
 
 
+def _owners(cells: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the number of each sample's client."""
+    _check_known(cells, "client")
+    mixed = cells.dtype.kind == "O" and len({type(each) for each in cells.flat}) > 1
+    return np.unique(cells.astype(str) if mixed else cells, return_inverse=True)[1].reshape(-1)
+
+
+def _check_known(cells: NDArray[Any], what: str) -> None:
+    """Refuse a sample without a label, or without a client.
+
+    Raises:
+        DataError: naming the first.
+    """
+    missing: NDArray[Any] = np.zeros(len(cells), bool)
+    if cells.dtype.kind == "f" and cells.ndim == 1:
+        missing = np.isnan(cells)
+    elif cells.dtype.kind == "O":
+        missing = np.array([_is_missing(each) for each in cells], bool)
+    if missing.any():
+        problem = f"sample {int(np.argmax(missing))} has no {what}"
+        raise DataError("data", problem, "give it one, or remove it")
+
+
+def _is_missing(cell: Any) -> bool:
+    """Return whether a cell is None, NaN, or pandas' NA, which is not even equal to itself."""
+    try:
+        return cell is None or bool(cell != cell)
+    except (TypeError, ValueError):
+        return True
+
+
 def _labels(
     cells: NDArray[Any], class_names: Sequence[str] | None
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    if class_names is not None and cells.dtype.kind in "iu":
-        return cells.astype(np.int64), tuple(map(str, class_names))
+    _check_known(cells, "label")
     if cells.dtype.kind == "O":
-        missing = [place for place, cell in enumerate(cells) if cell is None or cell != cell]
-        if missing:
-            raise DataError(
-                "data", f"sample {missing[0]} has no label", "give it one, or remove it"
-            )
         cells = cells.astype(str)
-    return numbered("data", "y", cells)
+    given = () if class_names is None else tuple(class_names)
+    if class_names is not None and cells.dtype.kind in "iub":
+        return cells.astype(np.int64), given
+    labels, names = numbered("data", "y", cells)
+    if class_names is None:
+        return labels, names
+    if cells.dtype.kind == "U":
+        unknown = [name for name in names if name not in given]
+        if unknown:
+            problem = f"{unknown[0]!r} is a label, and none of class_names"
+            raise DataError("data", problem, "add it there, or leave class_names out")
+        places = np.array([given.index(name) for name in names], np.int64)
+        return places[labels], given
+    return cells.astype(np.int64), given
 
 
-def _array(given: Any) -> NDArray[Any]:
-    """Return an array of an array, a tensor, a list or an image."""
-    tensor = getattr(given, "detach", None)
-    return np.asarray(given if tensor is None else tensor().cpu().numpy())
+def _array(given: Any, what: str = "inputs") -> NDArray[Any]:
+    """Return an array (N, ...) of an array, a tensor, a list or an image.
+
+    Raises:
+        DataError: if it is none of these.
+    """
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise DataError("data", f"its {what} have masked values", "fill them: x.filled(...)")
+    try:
+        plain = [_plain(each) for each in given] if isinstance(given, list | tuple) else given
+        array = np.asarray(_plain(plain))
+    except ValueError as error:
+        raise DataError("data", f"its {what} have different shapes", "make them alike") from error
+    if array.ndim == 0:
+        remedy = "give an array or a list: of a generator list(...), of a sparse matrix .toarray()"
+        raise DataError("data", f"its {what} are {type(given).__name__}, and no array", remedy)
+    return array
+
+
+def _plain(given: Any) -> Any:
+    """Return a tensor as an array, and anything else as it is."""
+    detach = getattr(given, "detach", None)
+    if detach is None:
+        return given
+    tensor = detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def _channels_first(inputs: NDArray[Any]) -> NDArray[Any]:

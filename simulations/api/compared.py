@@ -1,10 +1,11 @@
 """Two runs, or two lists of runs with several seeds, beside each other."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeloop.errors import RunError
 from simulations.api.run import Run
 from simulations.results import comparison, runs
 from simulations.results.runs import FinishedRun
@@ -42,7 +43,7 @@ def compare(a: Side, b: Side) -> Comparison:
 
     Raises:
         ConfigError: if the runs of a side differ in more than the seed.
-        RunError: if a folder holds no finished run, or one is damaged.
+        RunError: if a folder holds no finished run, or one is damaged, or a side has none.
     """
     one = comparison.only_group(_runs(a), "A", "the first side")
     other = comparison.only_group(_runs(b), "B", "the second side")
@@ -53,8 +54,14 @@ def _runs(side: Side) -> list[FinishedRun]:
     if isinstance(side, Run):
         return [side.finished]
     if isinstance(side, str | Path):
-        return runs.find([Path(side)])
-    return [run for each in side for run in _runs(each)]
+        return runs.find([Path(side).expanduser()])
+    if isinstance(side, Mapping) or not isinstance(side, Iterable):
+        kinds = "give a Run, a folder, or a list of these"
+        raise RunError("compare", f"a side is {type(side).__name__}, and no run", kinds)
+    found = [run for each in side for run in _runs(each)]
+    if not found:
+        raise RunError("compare", "a side has no run", "give one at least")
+    return found
 
 
 def _cells(side: Mapping[str, Any]) -> str:

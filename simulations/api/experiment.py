@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeloop.errors import ConfigError
 from edgeloop.runtime import config, plugins
-from simulations.api import brought
-from simulations.api.brought import Brought
+from simulations.api.brought import data_name
+from simulations.api.own_names import Brought, model_name
 from simulations.api.run import Run, execute
 from simulations.settings import RunSettings
 from simulations.sinks import parse_sinks
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     Model = str | type[nn.Module] | nn.Module | Callable[..., nn.Module]
     Optimizer = str | Callable[[Sequence[torch.Tensor], float], torch.optim.Optimizer]
     Augment = str | Callable[[torch.Tensor], torch.Tensor]
+    Metric = str | Callable[..., float]
+    Metrics = Metric | Sequence[Metric] | None
 
 
 _COMMAND_ONLY = {
@@ -35,13 +37,13 @@ def simulate(  # noqa: PLR0913 - keywords but three: what a run may be given as 
     model: "Model | Sequence[Model] | None" = None,
     *,
     partition: str | Callable[..., Any] | None = None,
-    optimizer: "Optimizer" = "sgd",
-    schedule: str | Callable[[int, int], float] = "constant",
+    optimizer: "Optimizer | None" = "sgd",
+    schedule: str | Callable[[int, int], float] | None = "constant",
     augment: "Augment | None" = None,
-    metrics: Sequence[str | Callable[..., float]] = (),
+    metrics: "Metrics" = (),
     class_names: Sequence[str] | None = None,
     out: str | Path | None = None,
-    sinks: Sequence[str] = (),
+    sinks: str | Sequence[str] = (),
     progress: bool = True,
     **settings: Any,
 ) -> Run:
@@ -64,8 +66,8 @@ def simulate(  # noqa: PLR0913 - keywords but three: what a run may be given as 
         augment: flip, crop, flip+crop, or a function from a batch's inputs to such inputs; what it
             draws from torch's stream is seeded.
         metrics: further ones: balanced-accuracy, macro-f1, or functions from scores (N, C) and
-            labels (N,) to a number.
-        class_names: of arrays and torch datasets.
+            labels (N,) to a number; one, or several.
+        class_names: of arrays and torch datasets; of words in the order of their numbers.
         out: the run's folder; one that is removed with the `Run` if not given.
         sinks: tensorboard:FOLDER, mlflow:URI.
         progress: whether to show it.
@@ -76,30 +78,52 @@ def simulate(  # noqa: PLR0913 - keywords but three: what a run may be given as 
 
     Raises:
         InputError: if the settings, the data or the folder are wrong, or memory runs out.
+
+    Calls from several threads run one after the other.
     """
     _check_words(settings)
     _check_optimizer(optimizer)
+    folder = None if out is None else _folder(out)
     found = Brought()
-    fields = RunSettings.model_fields
-    options = {key: settings.pop(key) for key in list(settings) if key not in fields}
-    natural = partition is None and isinstance(data, tuple | list) and len(data) == 3
-    table = {
-        "workers": 1,
-        **settings,
-        "algorithm": found.name(plugins.ALGORITHMS, algorithm),
-        "data": brought.data_name(data, class_names),
-        "models": brought.model_name(found, model),
-        "partition": "natural" if natural else _named(found, plugins.PARTITIONS, partition),
-        "optimizer": found.name(plugins.OPTIMIZERS, optimizer),
-        "schedule": found.name(plugins.SCHEDULES, schedule),
-        "augment": _named(found, plugins.AUGMENTATIONS, augment),
-        "metrics": tuple(found.name(plugins.METRICS, each) for each in metrics),
-        "options": {**settings.get("options", {}), **options},
-    }
-    found.check_workers(table["workers"])
-    known = {key: value for key, value in table.items() if value is not None}
-    read = config.parse(known, RunSettings, "simulate")
-    return execute(read, None if out is None else Path(out), parse_sinks(sinks), shown=progress)
+    with found.running():
+        fields = RunSettings.model_fields
+        options = {key: settings.pop(key) for key in list(settings) if key not in fields}
+        natural = partition is None and isinstance(data, tuple | list) and len(data) == 3
+        table = {
+            "workers": 1,
+            **settings,
+            "algorithm": found.name(plugins.ALGORITHMS, algorithm),
+            "data": data_name(data, class_names),
+            "models": model_name(found, model),
+            "partition": "natural" if natural else _named(found, plugins.PARTITIONS, partition),
+            "optimizer": _named(found, plugins.OPTIMIZERS, optimizer),
+            "schedule": _named(found, plugins.SCHEDULES, schedule),
+            "augment": _named(found, plugins.AUGMENTATIONS, augment),
+            "metrics": tuple(found.name(plugins.METRICS, each) for each in _several(metrics)),
+            "options": {**(settings.get("options") or {}), **options},
+        }
+        found.check_workers(table["workers"])
+        known = {key: value for key, value in table.items() if value is not None}
+        read = config.parse(known, RunSettings, "simulate")
+        return execute(read, folder, parse_sinks(_several(sinks)), shown=progress)
+
+
+def _several(given: Any) -> Sequence[Any]:
+    """Return a list of what may be one thing, or none."""
+    if given is None:
+        return ()
+    return [given] if isinstance(given, str) or callable(given) else list(given)
+
+
+def _folder(given: str | Path) -> Path:
+    """Return a folder; one below ~ is the user's, whose name no shell has read.
+
+    Raises:
+        ConfigError: if it has no name, which would be the folder that this process runs in.
+    """
+    if not str(given):
+        raise ConfigError("out", "names no folder", "give a new one, or leave it out")
+    return Path(given).expanduser()
 
 
 def _check_words(settings: Mapping[str, Any]) -> None:
@@ -111,6 +135,9 @@ def _check_words(settings: Mapping[str, Any]) -> None:
     for word, instead in _COMMAND_ONLY.items():
         if word in settings:
             raise ConfigError(word, "is an option of the command alone", instead)
+    for word in settings:
+        if "-" in word:
+            raise ConfigError(word, "is no argument", f"write {word.replace('-', '_')}")
 
 
 def _check_optimizer(given: Any) -> None:
@@ -119,7 +146,7 @@ def _check_optimizer(given: Any) -> None:
     Raises:
         ConfigError: naming what to give instead.
     """
-    if isinstance(given, str) or callable(given):
+    if given is None or isinstance(given, str) or callable(given):
         return
     kind = type(given)
     problem = f"is an instance of {kind.__name__}, and each client's model needs one of its own"

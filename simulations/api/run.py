@@ -7,7 +7,7 @@ import tempfile
 import weakref
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,9 +55,9 @@ class Run:
         """Return a finished run that is in a folder.
 
         Raises:
-            RunError: if none is, or it is damaged.
+            RunError: if none is, or several are, or it is damaged.
         """
-        found = _finished(Path(folder))
+        found = _finished(Path(folder).expanduser())
         return cls(found.folder, atomic_files.read_json(found.folder / "summary.json"))
 
     @property
@@ -112,7 +112,7 @@ class Run:
         Raises:
             RunError: if it holds something, or cannot be written.
         """
-        place = Path(folder)
+        place = Path(folder).expanduser()
         try:
             if place.exists() and (not place.is_dir() or any(place.iterdir())):
                 raise RunError(str(place), "holds something", "name a new folder")
@@ -131,7 +131,7 @@ class Run:
             RunError: if a file of the run is damaged, or the report cannot be written.
         """
         found = runs.with_companions([self.finished])
-        place = Path(path) if path is not None else self.folder / REPORT
+        place = Path(path).expanduser() if path is not None else self.folder / REPORT
         try:
             atomic_files.write(place, simulated.render(groups.group_runs(found)).encode())
         except OSError as error:
@@ -191,16 +191,28 @@ def execute(
     """
     passing = folder is None
     place = folder or Path(tempfile.mkdtemp(prefix="edgeloop-run-")) / "run"
-    threads = torch.get_num_threads()
     try:
-        with _watching(settings, shown) as watch:
+        with _torch_as_it_begins(), _watching(settings, shown) as watch:
             return Run(place, simulate(settings, place, watch, sinks, again), passing=passing)
     except BaseException:
         if passing:
             shutil.rmtree(place.parent, ignore_errors=True)
         raise
+
+
+@contextmanager
+def _torch_as_it_begins() -> Iterator[None]:
+    """Have torch as a new process has it, whatever a notebook's cells have set; then as it was."""
+    threads, kind = torch.get_num_threads(), torch.get_default_dtype()
+    usual = torch.get_default_device().type == "cpu"  # a context costs each operation something
+    try:
+        torch.set_default_dtype(torch.float32)
+        place = nullcontext() if usual else torch.device("cpu")
+        with torch.inference_mode(mode=False), torch.enable_grad(), place:
+            yield
     finally:
-        torch.set_num_threads(threads)  # it takes one: as many change the bits
+        torch.set_default_dtype(kind)
+        torch.set_num_threads(threads)  # a run takes one: as many change the bits
 
 
 @contextmanager
@@ -219,8 +231,11 @@ def _watching(settings: RunSettings, shown: bool) -> Iterator[Watch]:
 
 
 def _finished(folder: Path) -> FinishedRun:
-    (found,) = runs.find([folder])
-    return found
+    found = runs.find([folder])
+    if len(found) > 1:
+        names = ", ".join(each.folder.name for each in found[:5])
+        raise RunError(str(folder), f"holds {len(found)} runs: {names}", "name one of them")
+    return found[0]
 
 
 def _number(value: Any) -> float | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeloop.errors import ConfigError
 from edgeloop.runtime import config
 from simulations.api.progress import progress as showing
 from simulations.api.run import Run
@@ -72,13 +73,14 @@ class Scenario:
         Raises:
             InputError: if the data, a setting or the folder is wrong.
         """
+        _check_counts(seeds=seeds, rounds=rounds, workers=workers)
         plan = self.table.plan(scale or scenarios.smallest(self.table)).only(only or {})
         plan = plan._replace(seeds=seeds or plan.seeds)
         changes = {"rounds": rounds} if rounds else {}
         cells = {cell: {**table, **changes} for cell, table in plan.cells().items()}
         place = None if data is None else Path(data)
         ready.check_data((str(table["data"]) for table in cells.values()), place)
-        jobs = command.jobs_of(plan, cells, place, Path(out))
+        jobs = command.jobs_of(plan, cells, place, Path(out).expanduser())
         done: list[Trial] = []
         with showing(self.table.title, len(jobs), shown=progress) as report:
 
@@ -91,3 +93,14 @@ class Scenario:
         for (cell, _), job in jobs.items():
             found.setdefault(cell, []).append(Run.load(job.folder))
         return {(cell.row, cell.column): each for cell, each in found.items()}
+
+
+def _check_counts(**counts: int | None) -> None:
+    """Refuse numbers below 1.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    for name, count in counts.items():
+        if count is not None and not (isinstance(count, int) and count >= 1):
+            raise ConfigError(name, f"{count!r} is no whole number above 0", "give 1 or more")

@@ -13,7 +13,7 @@ from simulations.engine import checkpoint, companion, extension, late_clients, r
 from simulations.engine.execution import Execution, Watch, server_algorithm
 from simulations.engine.run_plan import Plan
 from simulations.results import concerns, measurements
-from simulations.results.folder import BESIDE, PARTITION, SUMMARY, claim
+from simulations.results.folder import BESIDE, PARTITION, SUMMARY, claim, held
 from simulations.results.measurements import Row
 from simulations.settings import RunSettings
 from simulations.sinks import Sink, open_guarded
@@ -76,11 +76,24 @@ def _simulate(
     plan = Plan(settings, divided.early, generator, base)
     server_algorithm(plan, plan.clients.algorithm)  # or an error, before anything is written
     config = run_config.config(plan, everyone)
-    found = concerns.data_warnings(divided.early, plan.clients.least_samples)
     _check_beside(settings, divided.early)
-    extension.extend(folder, plan, config)
-    if claim(folder, config, again):
-        return companion.summary(folder)
+    with held(folder):
+        extension.extend(folder, plan, config)
+        if claim(folder, config, again):
+            return companion.summary(folder)
+        return _execute(plan, divided, folder, config, sinks, watch)
+
+
+def _execute(
+    plan: Plan,
+    divided: late_clients.LateSplit,
+    folder: Path,
+    config: Mapping[str, Any],
+    sinks: Sequence[Sink],
+    watch: Watch,
+) -> dict[str, Any]:
+    """Run the rounds in a folder that is this run's, and write its results."""
+    found = concerns.data_warnings(divided.early, plan.clients.least_samples)
     concerns.log_all(found)
     shares = measurements.partition_file(divided.early, plan.clients.models)
     atomic_files.write(folder / PARTITION, shares)

@@ -52,6 +52,9 @@ def command(settings: ReportSettings) -> None:
         page = render(served.read_server(places[0], token, settings.ca_file))
         console.say(f"report: {_written(out or Path(NAME), page)}")
         return
+    if any(map(served.is_url, places)):
+        problem = "has a server's URL among others, and a report is of one server or task"
+        raise ConfigError("PLACE", problem, "give that URL alone")
     folders = [Path(each) for each in places]
     if len(folders) == 1 and aggregated.is_one(folders[0]):
         page = render(aggregated.read_aggregator(folders[0], settings.beside))

@@ -107,6 +107,16 @@ class Scenario(Settings):
     seconds: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
+    def _names_differ(self) -> "Scenario":
+        smaller = (self.cpu.rows, self.cpu.columns) if self.cpu else ()
+        for axes in (self.rows, self.columns, *smaller):
+            names = [axis.name for axis in axes]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"two rows or columns are called {twice[0]!r}: rename one")
+        return self
+
+    @model_validator(mode="after")
     def _published_cells_exist(self) -> "Scenario":
         for row, numbers in self.paper.items():
             _known("paper", row, [axis.name for axis in self.rows])
@@ -207,12 +217,17 @@ class Plan(NamedTuple):
         Raises:
             ConfigError: if nothing is left.
         """
+        axes = (*self.rows, *self.columns)
+        known = ("row", "column", *dict.fromkeys(key for axis in axes for key in axis.settings))
+        for key in chosen:
+            if key not in known:
+                raise ConfigError("only", f"no row and no column has {key!r}", choose(key, known))
         rows = [row for row in self.rows if _matches(row, "row", chosen)]
         columns = [column for column in self.columns if _matches(column, "column", chosen)]
         if not rows or not columns:
             words = " ".join(f"{key}={value}" for key, value in chosen.items())
-            known = ", ".join(axis.name for axis in (*self.rows, *self.columns) if axis.name)
-            raise ConfigError("only", f"nothing is {words}", f"the rows and columns are {known}")
+            named = ", ".join(axis.name for axis in axes if axis.name)
+            raise ConfigError("only", f"nothing is {words}", f"the rows and columns are {named}")
         return self._replace(rows=rows, columns=columns)
 
 

@@ -1,7 +1,10 @@
 """A run's folder: which run it holds, and files that are whole or not there."""
 
+import errno
+import fcntl
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgeloop.errors import EdgeloopError, RunError
+from edgeloop.errors import EdgeloopError, RunError, TakenError
 from edgeloop.runtime import atomic_files
 
 log = logging.getLogger(__name__)
@@ -51,6 +54,34 @@ LATER_SETTINGS: Mapping[str, Any] = {
 """Keys that runs of older versions lack, and what those runs did."""
 WHOLE = ("models_by_client",)
 """Tables too long to name their differing keys one by one."""
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Have a run's folder for this process alone; make it if it is not there.
+
+    The lock is on the folder itself, leaves no file, and ends with the process, however that ends.
+    A folder that cannot be made or locked is not held: `claim` says what is wrong with it.
+
+    Raises:
+        TakenError: if another process is at work in it.
+    """
+    handle = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if handle is not None and error.errno == errno.EAGAIN:
+            os.close(handle)
+            problem = "another process is at work in it"
+            remedy = "wait until it has ended, or name another folder with --out"
+            raise TakenError(f"out {folder}", problem, remedy) from error
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def claim(folder: Path, config: Mapping[str, Any], again: bool = False) -> bool:

@@ -120,7 +120,11 @@ class Sweep(Settings):
         Raises:
             ConfigError: naming what is wrong.
         """
-        table = {**self.run, "options": dict(self.run.get("options", {}))}
+        common = self.run.get("options", {})
+        if not isinstance(common, dict):
+            remedy = "write a table, [run.options], of hyperparameters"
+            raise ConfigError("run.options", f"{common!r} is no table", remedy)
+        table = {**self.run, "options": dict(common)}
         for key, value in changes.items():
             if key.startswith(OPTIONS):
                 table["options"][key.removeprefix(OPTIONS)] = value
@@ -148,6 +152,9 @@ class Sweep(Settings):
         for key, values in self.search.items():
             if isinstance(values, Range) and values.problem:
                 raise ConfigError(f"search.{key}", values.problem, "mend the table")
+        for key, tried in self.grid.items():
+            if len(set(map(repr, tried))) < len(tried):
+                raise ConfigError(f"grid.{key}", "has a value twice", "take one out")
         for changes in self.candidates or [self.first]:
             self.settings(changes)
         for key in [*self.grid, *self.search]:

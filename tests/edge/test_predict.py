@@ -195,6 +195,11 @@ def test_a_model_cut_short(model: Path, tmp_path: Path) -> None:
             main([str(tmp_path / "model.onnx"), "x.png"])
 
 
+def test_a_folder_of_images_is_no_image(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"is a folder; give its images: .*/\*"):
+        main([str(model), str(tmp_path)])
+
+
 @pytest.mark.usefixtures("pictures")
 def test_what_is_missing_or_broken(model: Path) -> None:
     for path in ("none.onnx", ".", "n" * 300):

@@ -151,6 +151,21 @@ def test_what_is_wrong_is_said_before_anything_runs(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_value_that_comes_twice_is_refused(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"grid\.batch_size: has a value twice"):
+        run_grid(sweep(images, grid={"batch_size": [5, 10, 5]}), tmp_path / "out", silent)
+
+
+@pytest.mark.parametrize("options", [3, "local_lr=1", ["local_lr"]])
+def test_options_that_are_no_table_are_refused(
+    images: Path, tmp_path: Path, options: object
+) -> None:
+    asked = sweep(images, grid={"batch_size": [10]})
+    wrong = asked.model_copy(update={"run": {**asked.run, "options": options}})
+    with pytest.raises(ConfigError, match=r"run\.options: .* is no table"):
+        run_grid(wrong, tmp_path / "out", silent)
+
+
 def test_another_sweep_is_refused(images: Path, tmp_path: Path) -> None:
     prepare(sweep(images, grid={"batch_size": [10]}), tmp_path)
     with pytest.raises(RunError, match="another study"):

@@ -74,6 +74,33 @@ def test_it_prints_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert sorted(each.name for each in tmp_path.iterdir()) == ["device.toml"]
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--memory", value) for value in ("lots", "512", "512MB", "150%", "0", "1G\nX=y")),
+        *(("--cpu", value) for value in ("half", "-5%", "0%", "0", "50 %")),
+    ],
+)
+def test_a_limit_that_systemd_would_ignore_is_refused(
+    tmp_path: Path, option: str, value: str
+) -> None:
+    words = ["install", "--config", str(write_config(tmp_path)), "--user", "daemon", "--print"]
+    with pytest.raises(ConfigError, match=f"{option}: .* is no limit that systemd knows"):
+        main([*words, f"{option}={value}"])
+
+
+@needs_systemd
+@pytest.mark.parametrize("memory", ["300M", "1.5G", "75%", "100%", "infinity"])
+@pytest.mark.parametrize("cpu", ["50", "250%"])
+def test_systemd_knows_the_limits_that_are_taken(tmp_path: Path, memory: str, cpu: str) -> None:
+    words = ["install", "--config", str(write_config(tmp_path)), "--user", "daemon"]
+    assert main([*words, "--root", str(tmp_path), "--memory", memory, "--cpu", cpu]) == 0
+    unit = tmp_path / "etc/systemd/system/edgeloop-agent-press-1.service"
+    assert f"CPUQuota={cpu.rstrip('%')}%" in unit.read_text().splitlines()
+    done = subprocess.run([ANALYZE, "verify", "--man=no", str(unit)], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_user_that_systemd_makes_has_its_folder_there(tmp_path: Path) -> None:
     made = Service("a", "t", Path("/e"), Path("/c/d.toml"), (Path("/var/lib/edgeloop-agent/a"),))
     assert "DynamicUser=yes\nStateDirectory=edgeloop-agent/a\n" in made.text()

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from edgeloop.errors import RunError
+from edgeloop.cli.main import main
+from edgeloop.errors import RunError, TakenError
 from edgeloop.runtime import atomic_files
-from simulations.results.folder import claim, claim_study
+from simulations.results.folder import claim, claim_study, held
 
 CONFIG = {"rounds": 3, "workers": 1, "versions": {"torch": "2"}, "models_by_client": {"a": "cnn"}}
 
@@ -83,3 +84,32 @@ def test_what_was_killed_as_it_began_begins_anew(take: Any, tmp_path: Path) -> N
     take(tmp_path, {"seed": 1})
     with pytest.raises(RunError, match="seed"):
         take(tmp_path, {"seed": 2})
+
+
+def test_a_folder_is_one_process_s_at_a_time(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    with (
+        held(place),
+        pytest.raises(TakenError, match="another process is at work in it"),
+        held(place),
+    ):
+        pass
+    with held(place):
+        assert list(place.iterdir()) == []  # no file says so
+
+
+def test_a_second_run_into_a_folder_at_work_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", "fashion-sample", "--partition", "iid", "--clients", "2", "--samples", "200"]
+    place = tmp_path / "run"
+    with held(place):
+        assert main(["simulate", "local", *words, "--rounds", "1", "--out", str(place)]) == 73
+    assert "another process is at work in it; wait until it has ended" in capsys.readouterr().err
+    assert list(place.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_claims_to_say(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with held(tmp_path / "file"), pytest.raises(RunError, match="cannot be written"):
+        claim(tmp_path / "file", {})
