@@ -31,7 +31,7 @@ def begun(kept: RolloutStore) -> None:
     kept.begin_group(found, 0)
     (told,) = kept.told(found)
     said = Outcome(rollout="r1", serial=told.serial, kind="model", state="applied")
-    assert kept.hear("t", "press-1", said)
+    assert kept.hear("t", [("press-1", said)])
     assert kept.become("r1", ("running",), "succeeded")
 
 
@@ -41,7 +41,6 @@ def test_one_that_is_asked_back_as_it_settles_is_still_carried(tmp_path: Path) -
         begun(kept)
         assert kept.is_settled("r1")
         assert kept.become("r1", ("succeeded",), "rolled back")  # by somebody, meanwhile
-        kept.send_back("r1")
         kept.drop("r1")
         assert [each.rollout for each in kept.carried()] == ["r1"]
 
