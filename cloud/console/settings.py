@@ -10,6 +10,9 @@ from cloud.authority.settings import Host
 from edgeloop.protocol.task import Name
 from edgeloop.runtime.config import BrokerSettings, Settings, first_line
 
+AGGREGATOR_URL = "http://{name}.{namespace}.svc:9464"
+"""The Service that the operator makes for a task."""
+
 
 class FollowedAggregator(Settings):
     """An aggregator that somebody else runs: it is looked at, and nothing is done about it."""
@@ -36,6 +39,11 @@ class ServerSettings(Settings):
     want one."""
     namespaces: tuple[Name, ...] = ()
     """Of a Kubernetes cluster, whose FederatedTasks it follows and acts on."""
+    aggregator_url: Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._:{}\[\]-]+/?$")] = (
+        AGGREGATOR_URL
+    )
+    """Of the HTTP interface of a FederatedTask's aggregator, with `{name}` and `{namespace}`; a
+    server outside the cluster reaches none under the default."""
     aggregators: tuple[FollowedAggregator, ...] = ()
     """Others that it looks at."""
     alone: dict[str, Path] = Field(default_factory=dict)

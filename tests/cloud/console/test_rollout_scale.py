@@ -1,24 +1,13 @@
-"""A roll-out to two thousand devices: one connection plays them all, and says what they would."""
+"""A roll-out to two thousand devices."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import edgeloop
-from edgeloop.mqtt.connection import Arrival, MqttConnection
-from edgeloop.protocol.rollout import (
-    Order,
-    applied_topic,
-    desired_topic,
-    device_of,
-    outcome,
-)
 from edgeloop.remote.rollouts import NewGroup, NewRollout
-from edgeloop.runtime.config import BrokerSettings
+from tests.cloud.console.crowd import crowd
 from tests.cloud.console.serving import aggregator, console, status
 from tests.devices import wait_until
 from tests.world import StartBroker
@@ -27,47 +16,6 @@ pytestmark = pytest.mark.broker
 TASK, DEVICES = "doors", 2000
 BAD = "no classes\nof mine\0"
 """No text that PostgreSQL takes, or a line of a log."""
-
-
-@contextmanager
-def crowd(broker: BrokerSettings, bad: frozenset[str] = frozenset()) -> Iterator[set[str]]:
-    """Play all devices; yield those that have an order, as they get one."""
-    told: set[str] = set()
-    ended = threading.Event()
-    topics = [desired_topic(TASK, "+", "+")]
-
-    def answer(link: MqttConnection) -> None:
-        while not ended.is_set():
-            with link.together():
-                for event in link.receive_all(0.05, DEVICES):
-                    assert isinstance(event, Arrival)
-                    _answer(link, event, bad, told)
-                    event.acknowledge()
-
-    with MqttConnection(broker, "crowd", topics, persistent=False, inflight=DEVICES) as link:
-        thread = threading.Thread(target=answer, args=(link,))
-        thread.start()
-        try:
-            yield told
-        finally:
-            ended.set()
-            thread.join()
-
-
-def _answer(link: MqttConnection, order: Arrival, bad: frozenset[str], told: set[str]) -> None:
-    device = device_of(TASK, order.topic)
-    if not order.payload:
-        told.discard(device)
-        return
-    told.add(device)
-    found = Order.model_validate_json(order.payload)
-    place = applied_topic(TASK, device, found.kind)
-    if found.action == "roll back":
-        link.publish(place, outcome(found, "rolled back").text(), retain=True)
-        return
-    link.publish(place, outcome(found, "fetching").text(), retain=True)
-    last = outcome(found, "failed", BAD) if device in bad else outcome(found, "applied")
-    link.publish(place, last.text(), retain=True)
 
 
 def has_all(tasks: list[dict[str, Any]]) -> bool:
@@ -79,7 +27,8 @@ def test_two_thousand_devices_have_it_and_go_back(
 ) -> None:
     broker = start_broker("max_queued_messages 10000").settings  # as ours are configured
     bad = frozenset(f"press-{number}" for number in range(0, DEVICES, 100))
-    with aggregator(lambda: status(TASK, devices=DEVICES)) as url, crowd(broker, bad) as told:
+    said = aggregator(lambda: status(TASK, devices=DEVICES))
+    with said as url, crowd(TASK, broker, bad, BAD) as told:
         followed = [{"name": TASK, "url": url}]
         place = {"port": broker.port}
         with console(tmp_path / "server", aggregators=followed, broker=place) as running:
