@@ -78,6 +78,22 @@ def pressed(page: Any, button: str) -> None:
     page.get_by_role("link", name="To the task").click()
 
 
+def make_and_cancel(page: Any, running: Running) -> None:
+    """Make a second task that does not begin yet, and cancel it."""
+    page.goto(f"{running.url}/new-task")
+    page.get_by_label("The task").fill(WANTED)
+    page.get_by_label("Namespace").fill(NAMESPACE)
+    page.get_by_label("Begin at once").uncheck()
+    page.get_by_role("button", name="Make it").click()
+    page.get_by_text("windows is in").wait_for()
+    running.wait(f"/api/v1/tasks/{NAMESPACE}.windows", lambda found: found["state"] == "Paused")
+    page.goto(running.url)
+    assert page.get_by_role("row").count() == 3
+    page.get_by_role("link", name="windows").click()
+    pressed(page, "Cancel")
+    sync_api.expect(page.locator("b.state")).to_have_text("Cancelled", timeout=20_000)
+
+
 def test_a_task_is_paused_and_resumed_a_device_evicted_one_made_and_cancelled(
     running: Running, cluster: Cluster
 ) -> None:
@@ -97,18 +113,7 @@ def test_a_task_is_paused_and_resumed_a_device_evicted_one_made_and_cancelled(
         row = page.get_by_role("row", name="press-2")
         sync_api.expect(row).to_contain_text("evicted", timeout=60_000)
         assert serious_problems(page) == []
-        page.goto(f"{running.url}/new-task")
-        page.get_by_label("The task").fill(WANTED)
-        page.get_by_label("Namespace").fill(NAMESPACE)
-        page.get_by_label("Begin at once").uncheck()
-        page.get_by_role("button", name="Make it").click()
-        page.get_by_text("windows is in").wait_for()
-        running.wait(f"/api/v1/tasks/{NAMESPACE}.windows", lambda found: found["state"] == "Paused")
-        page.goto(running.url)
-        assert page.get_by_role("row").count() == 3
-        page.get_by_role("link", name="windows").click()
-        pressed(page, "Cancel")
-        sync_api.expect(state).to_have_text("Cancelled", timeout=20_000)
+        make_and_cancel(page, running)
         cluster.delete("federatedtasks", "shop-floor")
         page.goto(f"{running.url}/tasks/{TASK}")
         sync_api.expect(state).to_have_text("Away", timeout=20_000)
