@@ -32,6 +32,9 @@ from edgeloop.remote.rollouts import (
     RolloutState,
 )
 
+MOST_CARRIED = 10_000
+"""Roll-outs at once."""
+
 
 class RolloutStore:
     """The roll-outs of a server; any thread may ask.
@@ -224,11 +227,10 @@ class RolloutStore:
     # ---- what the broker is to keep
 
     def carried(self) -> list[Rollout]:
-        """Return the roll-outs of which the broker may keep something."""
-        query = select(rollouts.c.rollout).where(rollouts.c.carried.is_(True))
-        with self._database.reading() as connection:
-            names = list(connection.scalars(query))
-        return [self.rollout(name) for name in names]
+        """Return the roll-outs of which the broker may keep something, without their groups."""
+        query = select(rollouts).where(rollouts.c.carried.is_(True))
+        found = self._store.page(Rollout, query, [rollouts.c.rollout], None, MOST_CARRIED)
+        return list(found.items)
 
     def drop(self, rollout: str) -> None:
         """The broker keeps nothing of a roll-out any more, unless it was asked back meanwhile."""
