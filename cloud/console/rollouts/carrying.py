@@ -220,8 +220,10 @@ class Lines:
 
     def close(self) -> None:
         """Close all."""
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
         self.keep(set())
+        for dialled in self._dialled.values():
+            dialled.add_done_callback(_close)
 
 
 def _close(dialled: "Future[Line]") -> None:
