@@ -1,5 +1,6 @@
 """The FederatedTasks of a Kubernetes cluster: their spec says what is wanted of them."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,15 @@ from urllib3.exceptions import HTTPError
 
 from cloud.console import federated_task
 from cloud.console.reported import Aggregator
-from cloud.console.sources import ImpossibleError, Kind, Sighting
+from cloud.console.settings import AGGREGATOR_URL
+from cloud.console.sources import ImpossibleError, Kind, Sighting, looked
 from cloud.operator.cluster import configure, error_message
 from cloud.operator.spec import GROUP, VERSION
 from edgeloop.errors import ConfigError, EdgeloopError, UnavailableError
 from edgeloop.protocol.admission import may_join
 from edgeloop.remote.models import Act, TaskState, Verb
+
+log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 
@@ -46,17 +50,34 @@ class Cluster:
     def __init__(
         self,
         namespaces: Sequence[str],
-        url: str = "http://{name}.{namespace}.svc:9464",
+        url: str = AGGREGATOR_URL,
         token_file: Path | None = None,
     ) -> None:
         configure()
         self._api, self._namespaces, self._url = client.CustomObjectsApi(), namespaces, url
         self._token_file = token_file
         self._aggregators: dict[str, Aggregator] = {}
+        self._unseen: frozenset[str] = frozenset(namespaces)
 
     def look(self) -> list[Sighting]:
-        """Return the tasks, as they are now."""
-        return [self._seen(each) for place in self._namespaces for each in self._list(place)]
+        """Return the tasks of the namespaces that can be read, as they are now."""
+        held: list[Object] = []
+        problems: dict[str, EdgeloopError] = {}
+        for namespace in self._namespaces:
+            try:
+                held += self._list(namespace)
+            except EdgeloopError as error:
+                problems[namespace] = error
+        self._unseen = frozenset(problems)
+        if len(problems) == len(self._namespaces):
+            raise next(iter(problems.values()))
+        for namespace, problem in problems.items():
+            log.warning("cannot see the tasks of namespace %s: %s", namespace, problem)
+        return looked(self._seen, held)
+
+    def has_gone(self, task: str) -> bool:
+        """Return whether a task that the last look has not found is there no more."""
+        return _split(task)[0] not in self._unseen
 
     def act(self, task: str, verb: Verb) -> Act:
         """Set a FederatedTask's `spec.state`; the operator brings it about."""
@@ -91,8 +112,8 @@ class Cluster:
             raise ConfigError("namespace", f"{namespace!r} is none that is followed", remedy)
         made = federated_task.of(table, begin)
         call = self._api.create_namespaced_custom_object
-        _asked(call, GROUP, VERSION, namespace, "federatedtasks", made)
         name = f"{namespace}.{made['metadata']['name']}"
+        _asked(name, call, GROUP, VERSION, namespace, "federatedtasks", made)
         detail = f"FederatedTask {made['metadata']['name']} is in {namespace}"
         return Act(done=True, state="Running" if begin else "Paused", detail=f"{name}: {detail}")
 
@@ -105,7 +126,7 @@ class Cluster:
         words = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
         namespace, _ = _split(task)
         asked = partial(call, label_selector=words)
-        found = _asked(asked, GROUP, VERSION, namespace, "devices")
+        found = _asked(task, asked, GROUP, VERSION, namespace, "devices")
         return frozenset(str(each["metadata"]["name"]) for each in found["items"])
 
     def _seen(self, held: Object) -> Sighting:
@@ -117,6 +138,8 @@ class Cluster:
         told = aggregator.status() if state == "Running" else None
         if told is not None:
             waits = told[1]
+        elif state == "Running":
+            state, waits = "Away", waits or _why_away(held)
         reported = None if told is None else told[0]
         return Sighting(
             f"{namespace}.{name}",
@@ -125,21 +148,23 @@ class Cluster:
             spec["rounds"],
             reported,
             waits,
-            aggregator=aggregator if state == "Running" else None,
+            aggregator=aggregator if state in ("Running", "Away") else None,
+            class_names=tuple(spec["data"]["classNames"]),
+            shape=tuple(spec["data"]["shape"]),
         )
 
     def _list(self, namespace: str) -> list[Object]:
         call = self._api.list_namespaced_custom_object
-        found = _asked(call, GROUP, VERSION, namespace, "federatedtasks")
+        found = _asked(namespace, call, GROUP, VERSION, namespace, "federatedtasks")
         return list(found["items"])
 
     def _get(self, plural: str, namespace: str, name: str) -> Object:
         call = self._api.get_namespaced_custom_object
-        return _asked(call, GROUP, VERSION, namespace, plural, name)
+        return _asked(f"{namespace}.{name}", call, GROUP, VERSION, namespace, plural, name)
 
     def _patch(self, plural: str, namespace: str, name: str, patch: Object) -> None:
         call = self._api.patch_namespaced_custom_object
-        _asked(call, GROUP, VERSION, namespace, plural, name, patch)
+        _asked(f"{namespace}.{name}", call, GROUP, VERSION, namespace, plural, name, patch)
 
 
 def _state(held: Object) -> TaskState:
@@ -150,16 +175,25 @@ def _state(held: Object) -> TaskState:
     return "Finished" if phase == "Succeeded" else "Running"
 
 
+def _why_away(held: Object) -> str:
+    """Return what the operator says of a task whose aggregator does not answer."""
+    if "deletionTimestamp" in held["metadata"]:
+        return "it is being deleted"
+    found = held.get("status", {}).get("conditions") or ()
+    said = next((each.get("message") for each in found if each.get("type") == "Ready"), "")
+    return str(said or "its aggregator does not answer")
+
+
 def _split(task: str) -> tuple[str, str]:
     namespace, _, name = task.partition(".")
     return namespace, name
 
 
-def _asked(call: Any, *words: Any) -> Object:
+def _asked(what: str, call: Any, *words: Any) -> Object:
     try:
         found: Object = call(*words, _request_timeout=30.0)
     except ApiException as error:
-        raise _refused(str(words[-1]), error) from error
+        raise _refused(what, error) from error
     except HTTPError as error:
         raise UnavailableError("cluster", f"is away ({error})", "look after it") from error
     return found
@@ -168,5 +202,5 @@ def _asked(call: Any, *words: Any) -> Object:
 def _refused(what: str, error: ApiException) -> EdgeloopError:
     message = error_message(error)
     if error.status in (404, 409, 422):
-        return ImpossibleError(what[:80], message, "look at it with kubectl")
+        return ImpossibleError(what, message, "look at it with kubectl")
     return UnavailableError("cluster", message, "look at the server's rights")

@@ -10,7 +10,7 @@ from pathlib import Path
 from cloud.console.alone import AloneRuns
 from cloud.console.sources import ImpossibleError, Sighting, Source
 from cloud.console.store import Store
-from cloud.console.taking import take, take_models
+from cloud.console.taking import take, take_gone, take_models
 from edgeloop.errors import EdgeloopError, UnavailableError
 from edgeloop.remote.models import Model
 
@@ -55,6 +55,7 @@ class Follower:
         for each in own:
             self._of[each.name] = source, each
         changed = take(self._store, source.kind, own)
+        changed += take_gone(self._store, source.kind, source.has_gone, {each.name for each in own})
         for each in own:
             if each.folder is not None:
                 take_models(self._store, each.name, self._models(each))

@@ -69,6 +69,7 @@ class Pages:
             "reads_audit": caller.role >= Role.admin,
             "form_key": "" if session is None else session.form_key,
             "path": request.url.path,
+            "here": _here(request),
         }
         text = self._made.get_template(name).render(facts)
         return HTMLResponse(text, code, headers=HEADERS)
@@ -252,6 +253,12 @@ def _task_of(fields: Mapping[str, str]) -> NewTask:
 def closed_rounds(store: Store, task: Task) -> tuple[Round, ...]:
     """Return the closed rounds of a task's run, as far as a chart shows them."""
     return store.rounds(task.run, limit=_ROUNDS).items if task.run else ()
+
+
+def _here(request: Request) -> str:
+    """Return the page that is shown, and which part of it, for it to be kept up to date."""
+    query = request.url.query
+    return f"{request.url.path}?{query}" if query else request.url.path
 
 
 async def form(request: Request) -> dict[str, str]:

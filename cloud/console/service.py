@@ -4,7 +4,6 @@ import logging
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
 
 from cloud.console import api, knowledge_page, pages, problems
 from cloud.console.acting import Actions
@@ -89,19 +88,19 @@ def sources_of(settings: ServerSettings) -> list[Source]:
     if settings.stack is not None:
         found.append(Stack(settings.stack, settings.token_file))
     if settings.namespaces:
-        found.append(_cluster(settings.namespaces, settings.token_file))
+        found.append(_cluster(settings))
     if settings.aggregators:
         found.append(Followed(settings.aggregators))
     return found
 
 
-def _cluster(namespaces: tuple[str, ...], token_file: Path | None) -> Source:
+def _cluster(settings: ServerSettings) -> Source:
     try:
         from cloud.console.cluster_source import Cluster  # its client is an extra's
     except ModuleNotFoundError as error:
         problem = f"needs {error.name}, which is not installed"
         raise ConfigError("namespaces", problem, "pip install 'edgeloop[operator]'") from error
-    return Cluster(namespaces, token_file=token_file)
+    return Cluster(settings.namespaces, settings.aggregator_url, settings.token_file)
 
 
 def _context(settings: ServerSettings) -> ssl.SSLContext | None:

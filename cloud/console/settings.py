@@ -10,6 +10,9 @@ from cloud.authority.settings import Host
 from edgeloop.protocol.task import Name
 from edgeloop.runtime.config import BrokerSettings, Settings, first_line
 
+AGGREGATOR_URL = "http://{name}.{namespace}.svc:9464"
+"""The Service that the operator makes for a task."""
+
 
 class FollowedAggregator(Settings):
     """An aggregator that somebody else runs: the server shows it, but does not act on it."""
@@ -37,6 +40,11 @@ class ServerSettings(Settings):
     namespaces: tuple[Name, ...] = ()
     """Namespaces of a Kubernetes cluster; the server follows their FederatedTasks and acts on
     them."""
+    aggregator_url: Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9._:{}\[\]-]+/?$")] = (
+        AGGREGATOR_URL
+    )
+    """URL of the HTTP interface of a FederatedTask's aggregator, with `{name}` and `{namespace}`;
+    a server outside the cluster reaches none of them with the default."""
     aggregators: tuple[FollowedAggregator, ...] = ()
     """Further aggregators, which the server only shows."""
     alone: dict[str, Path] = Field(default_factory=dict)

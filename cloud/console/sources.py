@@ -1,9 +1,10 @@
 """Where tasks are run: what a server sees there, and what it can do about them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from cloud.console.reported import Aggregator, Reported
 from cloud.console.settings import FollowedAggregator
@@ -11,6 +12,10 @@ from edgeloop.errors import EdgeloopError
 from edgeloop.remote.models import Act, TaskState, Verb
 from edgeloop.runtime.config import BrokerSettings
 
+LOOKS = 16
+"""Aggregators that are asked at the same time."""
+
+T = TypeVar("T")
 Kind = Literal["stack", "cluster", "aggregator"]
 
 
@@ -49,6 +54,12 @@ class Sighting:
     shape: tuple[int, ...] = ()
 
 
+def looked(seen: Callable[[T], Sighting], wanted: Sequence[T]) -> list[Sighting]:
+    """Return what a look finds of each, several at a time: one that does not answer takes long."""
+    with ThreadPoolExecutor(LOOKS) as pool:
+        return list(pool.map(seen, wanted))
+
+
 class Source(Protocol):
     """Somewhere that tasks are run."""
 
@@ -60,6 +71,9 @@ class Source(Protocol):
         Raises:
             EdgeloopError: if nothing can be seen.
         """
+
+    def has_gone(self, task: str) -> bool:
+        """Return whether a task that the last look has not found is there no more."""
 
     def act(self, task: str, verb: Verb) -> Act:
         """Start, pause, resume or cancel a task.
@@ -112,9 +126,14 @@ class Followed:
 
     def look(self) -> list[Sighting]:
         """Return the tasks, as they are now."""
-        return [self._seen(name, each) for name, each in self._aggregators.items()]
+        return looked(self._seen, list(self._aggregators))
 
-    def _seen(self, name: str, aggregator: Aggregator) -> Sighting:
+    def has_gone(self, task: str) -> bool:
+        """Return that it has: the server's file names it no more."""
+        return True
+
+    def _seen(self, name: str) -> Sighting:
+        aggregator = self._aggregators[name]
         status = aggregator.status()
         if status is None:
             return Sighting(name, "Away", waits="its aggregator does not answer")

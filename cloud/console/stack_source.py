@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cloud.console.reported import Aggregator
-from cloud.console.sources import ImpossibleError, Kind, Sighting, no_labels
+from cloud.console.sources import ImpossibleError, Kind, Sighting, looked, no_labels
 from cloud.stack import added, control, reading
 from cloud.stack.control import PartStatus, Wanted
 from cloud.stack.services import Service
@@ -55,7 +55,11 @@ class Stack:
         """Return the tasks, as they are now."""
         parts = control.parts_of(self._folder)
         known = {each.name: each for each in parts or ()}
-        return [self._seen(name, known.get(name)) for name in self._services]
+        return looked(lambda name: self._seen(name, known.get(name)), list(self._services))
+
+    def has_gone(self, task: str) -> bool:
+        """Return that it has: the stack's file names it no more."""
+        return True
 
     def act(self, task: str, verb: Verb) -> Act:
         """Want another state of a task; a stack that runs brings it about within a second."""

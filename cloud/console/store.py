@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
-from sqlalchemy import URL, Column, Row, Select, Table, insert, select, tuple_
+from sqlalchemy import URL, Column, Connection, Row, Select, Table, insert, select, tuple_
 
 from cloud.authority.database import Database, as_utc
 from cloud.console.migrations import (
@@ -129,17 +129,9 @@ class Store:
         return self.page(AuditEntry, select(audit), [audit.c.number], after, limit, newest=True)
 
     def note(self, actor: str, act: str, subject: str, outcome: str, detail: str = "") -> None:
-        """Write down an act; what strangers have sent is escaped, and cut."""
-        row = {
-            "at": datetime.now(UTC),
-            "actor": one_line(actor)[:_SHORT],
-            "act": one_line(act)[:32],
-            "subject": one_line(subject)[:_SHORT],
-            "outcome": outcome,
-            "detail": one_line(detail)[:_LONG],
-        }
+        """Write down an act; see `note`."""
         with self.database.writing() as connection:
-            connection.execute(insert(audit).values(**row))
+            note(connection, actor, act, subject, outcome, detail)
 
     def one(self, kind: type[M], query: Select[Any], name: str, what: str) -> M:
         """Return the one row of a query.
@@ -179,6 +171,21 @@ class Store:
             following = _text([getattr(rows[limit - 1], key.name) for key in keys])
         found = tuple(kind.model_validate(_facts(row)) for row in rows[:limit])
         return Page[kind](items=found, next=following)  # type: ignore[valid-type]  # a variable
+
+
+def note(
+    connection: Connection, actor: str, act: str, subject: str, outcome: str, detail: str
+) -> None:
+    """Write down an act in a transaction; what strangers have sent is escaped, and cut."""
+    row = {
+        "at": datetime.now(UTC),
+        "actor": one_line(actor)[:_SHORT],
+        "act": one_line(act)[:32],
+        "subject": one_line(subject)[:_SHORT],
+        "outcome": outcome,
+        "detail": one_line(detail)[:_LONG],
+    }
+    connection.execute(insert(audit).values(**row))
 
 
 def _facts(row: Row[Any]) -> Mapping[str, Any]:
@@ -223,4 +230,12 @@ def _fits(found: Sequence[Any], keys: Sequence[Column[Any]]) -> bool:
 def table_row(table: Table, told: BaseModel, **more: Any) -> dict[str, Any]:
     """Return what a table has columns for of something that was said, and more."""
     facts = told.model_dump()
-    return {key: facts[key] for key in map(str, table.columns.keys()) if key in facts} | more
+    named = {column.name: column for column in table.columns if column.name in facts}
+    return {name: _fitting(column, facts[name]) for name, column in named.items()} | more
+
+
+def _fitting(column: Column[Any], value: Any) -> Any:
+    """Return a value as each database takes it: PostgreSQL has lengths, and no text with a NUL."""
+    if not isinstance(value, str):
+        return value
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}")[: getattr(column.type, "length", None)]

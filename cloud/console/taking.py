@@ -1,6 +1,6 @@
 """Takes what a look has found into the server's database."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,9 @@ from cloud.console.reported import Reported, ReportedDevice, ReportedRefusal, Re
 from cloud.console.sources import Sighting
 from cloud.console.store import Store, table_row
 from edgeloop.remote.models import Model
+
+GONE = "it is there no more"
+"""Why a task waits that was deleted where it was run."""
 
 
 def take(store: Store, source: str, seen: Sequence[Sighting]) -> list[str]:
@@ -23,6 +26,33 @@ def take(store: Store, source: str, seen: Sequence[Sighting]) -> list[str]:
             if each.reported is not None:
                 _take_report(connection, each.name, each.reported)
     return changed
+
+
+def take_gone(
+    store: Store, source: str, has_gone: Callable[[str], bool], seen: Collection[str]
+) -> list[str]:
+    """Write of which tasks nothing is left where they were run; return their names.
+
+    Args:
+        store: takes it.
+        source: where they were run.
+        has_gone: whether one that was not seen is there no more.
+        seen: that are still there.
+    """
+    lasting = ("Finished", "Cancelled")
+    of_source = select(tasks.c.name).where(
+        tasks.c.source == source, tasks.c.state.not_in(lasting), tasks.c.waits != GONE
+    )
+    with store.database.reading() as connection:
+        held = list(connection.scalars(of_source))
+    gone = [each for each in held if each not in seen and has_gone(each)]
+    if gone:
+        which = and_(tasks.c.source == source, tasks.c.name.in_(gone))
+        with store.database.writing() as connection:
+            connection.execute(
+                update(tasks).where(which).values(state="Away", waits=GONE, online=0)
+            )
+    return gone
 
 
 def take_models(store: Store, task: str, found: Iterable[Model]) -> None:

@@ -105,16 +105,21 @@ def matching(
     Raises:
         DataError: if it does not fit.
     """
-    if [n for n in array.shape if n != 1] != [n for n in shape if n != 1]:
+    if array.shape != shape and not _fits(array.shape, shape):
         problem = f"has shape {array.shape}, the model takes {shape}"
         raise DataError(name, problem, "give an array of that shape, channels first")
     if array.dtype == np.uint8:  # all of it is finite, and 0 to 255
-        return array.astype(np.float32).reshape(shape)
+        return array.astype(np.float32, order="C").reshape(shape)
     if not np.isfinite(array).all():
         raise DataError(name, "holds a value that is not finite in float32", "fix that value")
     if pixels and (array.min() < 0 or array.max() > 255):
         raise DataError(name, "holds values outside 0 to 255", "give pixels, 0 to 255")
-    return array.astype(np.float32).reshape(shape)
+    return array.astype(np.float32, order="C").reshape(shape)
+
+
+def _fits(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Return whether two shapes are the same but for sides of length 1."""
+    return [n for n in found if n != 1] == [n for n in wanted if n != 1]
 
 
 def _content(path: Path) -> bytes:
@@ -142,10 +147,10 @@ def array(data: bytes | bytearray, name: str) -> NDArray[np.uint8] | NDArray[np.
     found = _npy_header(bytes(data[begin : min(end, begin + 10_000)]))
     if found is None:
         raise DataError(name, "is an .npy file of something else than numbers", "save numbers")
-    dtype, shape, order = found
-    if math.prod(shape) > MOST_BYTES or math.prod(shape) * dtype.itemsize != len(data) - end:
+    dtype, shape, order, count = found
+    if count > MOST_BYTES or count * dtype.itemsize != len(data) - end:
         raise DataError(name, "is an .npy file of another length than it says", "save it again")
-    array = np.frombuffer(data, dtype, offset=end).reshape(shape, order=order)
+    array: NDArray[Any] = np.ndarray(shape, dtype, data, offset=end, order=order)
     if dtype == np.uint8:
         return array
     with np.errstate(over="ignore"):  # `matching` refuses what is not finite
@@ -155,11 +160,11 @@ def array(data: bytes | bytearray, name: str) -> NDArray[np.uint8] | NDArray[np.
 @lru_cache(maxsize=64)  # one client's arrays have one header
 def _npy_header(
     header: bytes,
-) -> tuple[np.dtype[Any], tuple[int, ...], Literal["C", "F"]] | None:
-    """Return dtype, shape and order; None where it is of something else than numbers."""
+) -> tuple[np.dtype[Any], tuple[int, ...], Literal["C", "F"], int] | None:
+    """Return dtype, shape, order and count; None where it is of something else than numbers."""
     kind, sides = _NPY_KIND.search(header), _NPY_SIDES.search(header)
     if not kind or not sides:
         return None
     shape = tuple(int(side) for side in re.findall(rb"\d+", sides[1]))
     order: Literal["C", "F"] = "F" if b"'fortran_order': True" in header else "C"
-    return np.dtype(kind[1].decode()), shape, order
+    return np.dtype(kind[1].decode()), shape, order, math.prod(shape)

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,7 @@ WHOLE = "all"
 OK, BAD_REQUEST, FAILED, UNAVAILABLE = 200, 400, 500, 503
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """An answer.
 
     Attributes:
@@ -105,11 +104,13 @@ def _short(serving: Serving, scores_BC: NDArray[np.float32]) -> str | None:
     """Return what is said of each input, as JSON without brackets; None if these are no scores."""
     if scores_BC.size > FEW:
         return _listed(serving, scores_BC, whole=False)
-    found = [_best(row) for row in scores_BC.tolist()]
-    if not all(share >= 0 for _, share in found):
-        return None
-    begins = serving.begins
-    return ", ".join([f"{begins[best]}{share}}}" for best, share in found])
+    begins, found = serving.begins, []
+    for row in scores_BC.tolist():
+        best, share = _best(row)
+        if not share >= 0:
+            return None
+        found.append(f"{begins[best]}{share}}}")
+    return ", ".join(found)
 
 
 def _best(scores: list[float]) -> tuple[int, float]:

@@ -75,35 +75,42 @@ class Batching:
         """
         if len(inputs_B) >= self._most:
             return model.scores(inputs_B)
-        mine = _Waiting(model, inputs_B)
+        mine = None
         with self._lock:
-            if is_first := self._running < self._at_once:
+            if self._running < self._at_once:
                 self._running += 1
             else:
+                mine = _Waiting(model, inputs_B)
                 mine.turn.acquire()
                 self._queue.append(mine)
-        if is_first:
-            mine.batch = (mine,)
-        else:
-            mine.turn.acquire()
+        if mine is not None:
+            return self._wait(mine)
+        try:
+            return model.scores(inputs_B)
+        finally:
+            self._hand_over()
+
+    def _wait(self, mine: _Waiting) -> NDArray[np.float32]:
+        """Return the scores of inputs that found no place: once others have run them, or it has."""
+        mine.turn.acquire()
         if mine.batch:
             try:
                 _run(mine.batch)
             finally:
-                self._hand_over(mine)
+                self._hand_over(mine.batch[1:])
         if mine.scores_BC is None:
-            raise mine.problem or ModelError(str(model.path), "was not run", "ask again")
+            raise mine.problem or ModelError(str(mine.model.path), "was not run", "ask again")
         return mine.scores_BC
 
-    def _hand_over(self, done: _Waiting) -> None:
+    def _hand_over(self, done: Sequence[_Waiting] = ()) -> None:
         """Tell whose inputs were run, and the first that waits that it is its batch's turn."""
         with self._lock:
-            batch = self._next()
+            batch = self._next() if self._queue else ()
             if batch:
                 batch[0].batch = batch
             else:
                 self._running -= 1
-        for each in (*done.batch[1:], *batch[:1]):
+        for each in (*done, *batch[:1]):
             each.turn.release()
 
     def _next(self) -> Sequence[_Waiting]:

@@ -17,6 +17,9 @@ MOST_PEEKED = 4096
 MOST_LINES, LONGEST_LINE = 100, 65_536
 """Of a head, as the standard library has them."""
 
+JSON = {"X-Content-Type-Options": "nosniff", "Content-Type": "application/json"}
+"""The fields of an answer of JSON."""
+
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -124,6 +127,12 @@ def written(status: HTTPStatus, fields: Mapping[str, str], length: int) -> bytes
         length: of its body.
     """
     return b"%s%d\r\n\r\n" % (_begin(int(time.time()), status, tuple(fields.items())), length)
+
+
+@lru_cache(maxsize=4)
+def begin_ok(second: int) -> bytes:
+    """Return the head of an answer of JSON up to its length, at so many seconds since 1970."""
+    return _begin(second, HTTPStatus.OK, tuple(JSON.items()))
 
 
 @lru_cache(maxsize=64)  # the answers of a second have few heads

@@ -7,7 +7,6 @@ the interpreter to other threads meanwhile, and a device need not install a fram
 import hmac
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -19,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from edge.agent.deployment import Deployment
 from edge.serving import heads
-from edge.serving.answers import WHOLE, Answer, Answering, problem
+from edge.serving.answers import OK, WHOLE, Answer, Answering, problem
 from edge.serving.heads import HeadError
 from edge.serving.measured import CONTENT_TYPE
 from edgeloop.runtime.http_server import SILENT_SECONDS, LimitedServer, serving
@@ -36,7 +35,6 @@ LARGE_BYTES, KEPT_BYTES = 1 << 17, 2 << 20
 """A body between them is read into the memory of the one before, which the system has to give once;
 a larger one would keep too much of a device's for a connection that says nothing."""
 
-_JSON = "application/json"
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
     b"Connection: close\r\n\r\n"
@@ -72,29 +70,25 @@ class Server(LimitedServer):
     ) -> None:
         self.answering, self.most_bytes, self.token = answering, most_bytes, token
         self._waiting: dict[socket.socket, float] = {}  # for a request, since when
-        self._changing = threading.Lock()
         super().__init__(address, _Handler, setting="serve.port", at_once=at_once, full=_FULL)
 
     def make_room(self) -> bool:
         """End the connection that has waited longest; tell whether there is room then."""
-        with self._changing:
-            if not self._waiting:
-                return False
-            longest = min(self._waiting, key=lambda each: self._waiting[each])
-            del self._waiting[longest]
-        with suppress(OSError):
-            longest.shutdown(socket.SHUT_RDWR)
-        return self.room.acquire(timeout=ROOM_SECONDS)
+        waiting = self._waiting.copy()  # in one step, beside the connections' threads
+        for longest in sorted(waiting, key=waiting.__getitem__):
+            if self._waiting.pop(longest, None) is not None:  # else its request has come
+                with suppress(OSError):
+                    longest.shutdown(socket.SHUT_RDWR)
+                return self.room.acquire(timeout=ROOM_SECONDS)
+        return False
 
     def waits(self, connection: socket.socket) -> None:
         """A connection has no request, or no whole one, from now on."""
-        with self._changing:
-            self._waiting[connection] = time.monotonic()
+        self._waiting[connection] = time.monotonic()
 
     def has_request(self, connection: socket.socket) -> None:
         """A connection's request is here."""
-        with self._changing:
-            self._waiting.pop(connection, None)
+        self._waiting.pop(connection, None)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer one connection."""
@@ -267,13 +261,21 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(problem(status, text))
 
     def _answer(self, answer: Answer) -> None:
+        if answer.status == OK and not self.close_connection:
+            head, body = heads.begin_ok(int(time.time())), answer.body
+            self.wfile.write(b"%s%d\r\n\r\n%s" % (head, len(body), body))
+            return
         more = {"Retry-After": "1"} if answer.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
         self._say(HTTPStatus(answer.status), answer.body, more=more)
 
     def _say(
-        self, status: HTTPStatus, body: bytes, kind: str = _JSON, more: Mapping[str, str] = {}
+        self,
+        status: HTTPStatus,
+        body: bytes,
+        kind: str = heads.JSON["Content-Type"],
+        more: Mapping[str, str] = {},
     ) -> None:
-        fields = {"X-Content-Type-Options": "nosniff", "Content-Type": kind, **more}
+        fields = {**heads.JSON, "Content-Type": kind, **more}
         if self.close_connection:
             fields["Connection"] = "close"
         head = heads.written(status, fields, len(body))

@@ -10,6 +10,7 @@ Shape suffix: B inputs.
 import base64
 import binascii
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -41,13 +42,18 @@ def read(body: bytes | bytearray, kind: str, model: Exported) -> Inputs:
     """
     if not body:
         raise DataError(NAME, "is empty", _FORMS)
-    if kind.partition(";")[0].strip().lower() == "application/json" or body[:1] in b"{[":
+    if body[:1] in b"{[" or _is_json(kind):
         return _of_json(body, model)
     if body.startswith(_NPY):
         return _of_array(images.array(body, NAME), NAME, model)
     if model.is_picture:
         return [images.whole(body, NAME)]
     return images.fit(body, model.shape, NAME, pixels=model.pixels)[None]
+
+
+@lru_cache(maxsize=64)  # a client's requests have one
+def _is_json(kind: str) -> bool:
+    return kind.partition(";")[0].strip().lower() == "application/json"
 
 
 def _of_json(body: bytes | bytearray, model: Exported) -> Inputs:
@@ -89,8 +95,7 @@ def _of_array(array: NDArray[Any], name: str, model: Exported) -> Inputs:
         if not len(array):
             raise DataError(name, "has no input", "send one at least")
         _check_count(len(array), name)
-        whole = images.matching(array, (len(array), *model.shape), model.pixels, name)
-        return np.ascontiguousarray(whole)
+        return images.matching(array, (len(array), *model.shape), model.pixels, name)
     return images.matching(array, model.shape, model.pixels, name)[None]
 
 

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import or_, select
 
-from cloud.console.migrations import rollout_devices as members
 from cloud.console.migrations import rollouts
 from cloud.console.rollouts.files import Files
 from cloud.console.rollouts.rows import OPEN
@@ -24,8 +23,6 @@ HEARD_DAYS = 30
 
 SWEEP_SECONDS = 600.0
 """Between two looks for files that nobody needs."""
-
-BAD = ("failed", "rolled back")
 
 
 class Afterwards:
@@ -50,24 +47,6 @@ class Afterwards:
         )
         with self._store.database.reading() as connection:
             return set(connection.scalars(query.distinct()))
-
-    def is_late(self, device: str, told: Outcome) -> bool:
-        """Return whether a device that had it says, after its roll-out's end, that it is bad."""
-        query = (
-            select(members.c.device)
-            .join(rollouts, rollouts.c.rollout == members.c.rollout)
-            .where(
-                members.c.rollout == told.rollout,
-                members.c.device == device,
-                members.c.serial == told.serial,
-                members.c.state == "applied",
-                rollouts.c.state.in_(("succeeded", "stopped")),
-            )
-        )
-        if told.state not in BAD:
-            return False
-        with self._store.database.reading() as connection:
-            return connection.execute(query).one_or_none() is not None
 
     def tell(self, device: str, told: Outcome) -> None:
         """Say so: in the log, and in the audit."""

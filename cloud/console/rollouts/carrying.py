@@ -7,12 +7,13 @@ server has told is in its database, so that it is all told again where the broke
 import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 
 from pydantic import ValidationError
 
 from edgeloop.errors import EdgeloopError
-from edgeloop.mqtt.connection import Arrival, MqttConnection
+from edgeloop.mqtt.connection import Arrival, MqttConnection, Reconnected
 from edgeloop.protocol.rollout import (
     Order,
     Outcome,
@@ -22,14 +23,25 @@ from edgeloop.protocol.rollout import (
     shipped_topic,
 )
 from edgeloop.runtime.config import BrokerSettings
+from edgeloop.runtime.logs import one_line
 from edgeloop.runtime.pace import LOG_LINES, LogRateLimiter
 
 log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 1000
+"""Outcomes that the broker delivers before the first is acknowledged, and that are written down
+together."""
+
+QUIET_SECONDS, LONGEST_SECONDS = 0.05, 5.0
+"""A turn hears a task's devices until they are quiet, or so long: other tasks wait meanwhile."""
+
 FLUSH_SECONDS = 10.0
-SELDOM_SECONDS = 60.0
-"""Between tries to reach a broker whose devices are only heard."""
+AGAIN_SECONDS, SELDOM_SECONDS = 5.0, 60.0
+"""Between tries to reach a broker whose devices are to be told something, and one whose devices are
+only heard."""
+
+DIALLING, DIAL_SECONDS = 8, 1.0
+"""Brokers that are dialled at the same time, and how long a turn waits for one of them."""
 
 
 class Line:
@@ -39,6 +51,9 @@ class Line:
         task: whose devices are told.
         broker: where.
 
+    Attributes:
+        is_fresh: whether the broker may have forgotten all that it was told to keep.
+
     Raises:
         BrokerAwayError: if the broker cannot be reached now.
         RefusedError: if it refuses this client.
@@ -46,14 +61,18 @@ class Line:
 
     def __init__(self, task: str, broker: BrokerSettings) -> None:
         self._task, self._lines = task, LogRateLimiter()
+        self.is_fresh = True
         self._stack = ExitStack()
         self._chunks: dict[str, int] = {}  # of a file that the broker keeps
+        self._kept: dict[str, bytes] = {}  # orders that the broker keeps, by their topics
+        self._events: list[Arrival | Reconnected] = []  # heard, and not yet written down
         self._link = self._stack.enter_context(
             MqttConnection(
                 broker,
                 f"edgeloop-server.{task.replace('.', '%2E')}",
                 [applied_topic(task, "+", "+")],
                 persistent=False,  # outcomes are kept by the broker
+                inflight=MOST_AT_ONCE,
             )
         )
 
@@ -62,7 +81,9 @@ class Line:
         self._stack.close()
 
     def ship(self, sha256: str, content: bytes) -> None:
-        """Have the broker keep a file."""
+        """Have the broker keep a file, unless it was given it since it may have forgotten all."""
+        if sha256 in self._chunks:
+            return
         topic = shipped_topic(self._task, sha256)
         self._chunks[sha256] = len(self._link.chunks_of(content))
         self._link.publish_retained(topic, content)
@@ -76,27 +97,50 @@ class Line:
 
     def tell(self, device: str, order: Order) -> None:
         """Have the broker keep an order for a device."""
-        topic = desired_topic(self._task, device, order.kind)
-        self._link.publish(topic, order.text(), retain=True)
+        self._keep(desired_topic(self._task, device, order.kind), order.text())
 
     def take_back(self, device: str, kind: str) -> None:
         """Have the broker forget what a device was told of a kind."""
-        self._link.publish(desired_topic(self._task, device, kind), b"", retain=True)
+        self._keep(desired_topic(self._task, device, kind), b"")
+
+    def _keep(self, topic: str, payload: bytes) -> None:
+        """Say it, unless it was said, or waits to be, since the broker may have forgotten all."""
+        if self._kept.get(topic) != payload:
+            self._kept[topic] = payload
+            self._link.publish(topic, payload, retain=True)
 
     def flush(self) -> bool:
         """Wait until the broker has all of it; tell whether it has."""
-        return self._link.flush(FLUSH_SECONDS)
+        if not self._link.connected:
+            return False
+        if self._link.flush(FLUSH_SECONDS):
+            self._kept = {topic: payload for topic, payload in self._kept.items() if payload}
+            return True
+        if self._link.refusals():  # it is said again, once somebody may have mended that
+            self._kept.clear()
+        return False
 
-    def heard(self) -> Iterator[tuple[str, Outcome] | None]:
-        """Yield what devices say, by their names; None where the broker may have forgotten all."""
-        while events := self._link.receive_all(0.0, MOST_AT_ONCE):
-            for event in events:
-                if not isinstance(event, Arrival):
-                    yield None
-                    continue
-                if (found := self._outcome(event)) is not None:
-                    yield found
-                event.acknowledge()
+    def heard(self) -> Iterator[list[tuple[str, Outcome]]]:
+        """Yield what devices say, by their names.
+
+        It is acknowledged when the next is asked for. Whoever fails before hears it again.
+        """
+        until, patience = time.monotonic() + LONGEST_SECONDS, 0.0
+        while events := self._events or self._link.receive_all(patience, MOST_AT_ONCE):
+            self._events = events
+            arrivals = [each for each in events if isinstance(each, Arrival)]
+            if len(arrivals) < len(events):  # a connection was made again
+                self.is_fresh = True
+                self._chunks.clear()
+                self._kept.clear()
+            told = [self._outcome(each) for each in arrivals]
+            yield [each for each in told if each is not None]
+            self._events, patience = [], QUIET_SECONDS
+            with self._link.together():
+                for each in arrivals:
+                    each.acknowledge()
+            if time.monotonic() > until:
+                return
 
     def _outcome(self, arrival: Arrival) -> tuple[str, Outcome] | None:
         device = device_of(self._task, arrival.topic)
@@ -105,12 +149,17 @@ class Line:
         why = arrival.trust.refusal
         if not why:
             try:
-                return device, Outcome.model_validate_json(arrival.payload)
+                return device, _shown(Outcome.model_validate_json(arrival.payload))
             except ValidationError as error:
                 why = f"it cannot be read ({error.error_count()} problems)"
         if self._lines.allowed(device) == LOG_LINES:
             log.warning("ignored what %s says of a roll-out: %s", device, why)
         return None
+
+
+def _shown(told: Outcome) -> Outcome:
+    """Return what a device says with escapes for control characters, which no database takes."""
+    return told.model_copy(update={"reason": one_line(told.reason)})
 
 
 class Lines:
@@ -123,33 +172,61 @@ class Lines:
     def __init__(self, broker_of: Callable[[str], BrokerSettings]) -> None:
         self._broker_of = broker_of
         self._open: dict[str, Line] = {}
-        self._tried: dict[str, float] = {}
+        self._dialled: dict[str, Future[Line]] = {}
+        self._failed: dict[str, float] = {}  # since when
+        self._pool = ThreadPoolExecutor(DIALLING, thread_name_prefix="roll-outs")
 
-    def line(self, task: str, *, only_hears: bool = False) -> tuple[Line, bool] | None:
-        """Return a task's connection, and whether it is new; None while there is none.
+    def line(self, task: str, *, only_hears: bool = False) -> Line | None:
+        """Return a task's connection; None while there is none.
 
         Args:
             task: whose devices are told.
             only_hears: whether nobody waits for it: it is tried once a minute, and nothing is said.
         """
         if (found := self._open.get(task)) is not None:
-            return found, False
-        if only_hears and time.monotonic() < self._tried.get(task, 0.0) + SELDOM_SECONDS:
+            return found
+        again = SELDOM_SECONDS if only_hears else AGAIN_SECONDS
+        if time.monotonic() < self._failed.get(task, -again) + again:
             return None
-        self._tried[task] = time.monotonic()
         try:
-            found = self._open[task] = Line(task, self._broker_of(task))
+            found = self._dial(task)
         except EdgeloopError as error:
+            self._failed[task] = time.monotonic()
             level = logging.DEBUG if only_hears else logging.WARNING
             log.log(level, "devices of %s cannot be told of roll-outs now: %s", task, error)
             return None
-        return found, True
+        if found is not None:
+            self._open[task] = found
+        return found
+
+    def _dial(self, task: str) -> Line | None:
+        """Return a new connection; None while its broker has not answered: others do not wait."""
+        dialled, patience = self._dialled.get(task), 0.0
+        if dialled is None:
+            dialled = self._pool.submit(Line, task, self._broker_of(task))
+            self._dialled[task], patience = dialled, DIAL_SECONDS
+        if not wait([dialled], patience).done:
+            return None
+        del self._dialled[task]
+        return dialled.result()
 
     def keep(self, tasks: set[str]) -> None:
         """Close the connections of other tasks."""
         for task in self._open.keys() - tasks:
             self._open.pop(task).close()
+        for task in self._dialled.keys() - tasks:
+            if self._dialled[task].done():
+                _close(self._dialled.pop(task))
 
     def close(self) -> None:
         """Close all."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
         self.keep(set())
+        for dialled in self._dialled.values():
+            dialled.add_done_callback(_close)
+
+
+def _close(dialled: "Future[Line]") -> None:
+    """Close a connection that nobody wants any more, if it was made."""
+    if not dialled.cancelled() and dialled.exception() is None:
+        dialled.result().close()

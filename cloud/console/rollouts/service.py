@@ -51,7 +51,7 @@ class Rollouts:
         self._store, self._follower, self._broker = store, follower, broker
         self._lines = Lines(self._broker_of)
         self._afterwards = Afterwards(store, kept)
-        self._sent_back: set[tuple[str, int]] = set()
+        self._sent_back: dict[str, int] = {}  # the serial of those that were told to go back
         self.turn_soon: Callable[[], None] = lambda: None
 
     # ---- what people ask for
@@ -120,7 +120,6 @@ class Rollouts:
 
     def _stop(self, found: Rollout, actor: str) -> None:
         self._become(found, (*OPEN, "succeeded"), "stopped", f"by {actor}")
-        self.rollouts.withdraw(found.rollout)
 
     def _rollback(self, found: Rollout, actor: str) -> None:
         if (newer := self.rollouts.newer(found)) is not None:
@@ -128,7 +127,6 @@ class Rollouts:
             raise ImpossibleError(found.rollout, problem, "roll that one back first")
         before: tuple[RolloutState, ...] = (*OPEN, "succeeded", "stopped")
         self._become(found, before, "rolled back", f"by {actor}")
-        self.rollouts.send_back(found.rollout)
 
     def _become(
         self, found: Rollout, before: tuple[RolloutState, ...], state: RolloutState, reason: str
@@ -188,17 +186,21 @@ class Rollouts:
         self._afterwards.sweep()
         for task in sorted(tasks):
             of_task = [each for each in carried if each.task == task]
-            if (found := self._lines.line(task, only_hears=not of_task)) is None:
+            if (line := self._lines.line(task, only_hears=not of_task)) is None:
                 continue
-            line, is_new = found
-            tells_all = self._hear(line, task) or is_new
+            try:
+                self._hear(line, task)
+            except BrokerError as error:
+                log.warning("devices of %s are not heard now: %s", task, error)
+                continue
             for each in of_task:
-                self._brought_on(line, each, tells_all)
+                self._brought_on(line, each)
+            line.is_fresh = False
 
-    def _brought_on(self, line: Line, found: Rollout, tells_all: bool) -> None:
+    def _brought_on(self, line: Line, found: Rollout) -> None:
         """Take one as far as it goes; what is wrong with it is in nobody else's way."""
         try:
-            if tells_all and found.state != "ready":
+            if line.is_fresh and found.state != "ready":
                 told = self.rollouts.told(found)
                 if any(each.action == "apply" for each in told):  # who goes back needs no file
                     line.ship(found.sha256, self.files.content(found.sha256))
@@ -207,17 +209,11 @@ class Rollouts:
         except (ConfigError, BrokerError) as error:  # a file that is gone, a packet too large
             log.warning("roll-out %s does not go on: %s", found.rollout, error)
 
-    def _hear(self, line: Line, task: str) -> bool:
-        """Take what devices say; tell whether the broker may have forgotten what it was given."""
-        forgotten = False
+    def _hear(self, line: Line, task: str) -> None:
         for said in line.heard():
-            if said is None:
-                forgotten = True
-                continue
-            is_late = self._afterwards.is_late(*said)
-            if self.rollouts.hear(task, *said) and is_late:
-                self._afterwards.tell(*said)
-        return forgotten
+            for news in self.rollouts.hear(task, said):
+                if news.is_late:
+                    self._afterwards.tell(news.device, news.told)
 
     def _tell(self, line: Line, found: Rollout, told: list[Told]) -> None:
         for each in told:
@@ -230,7 +226,7 @@ class Rollouts:
         """Take a roll-out as far as it goes now."""
         while self._decided(line, found := self.rollouts.rollout(rollout)):
             pass
-        back = [each for each in self.rollouts.told(found) if each.action == WITHDRAW]
+        back = self.rollouts.told(found, WITHDRAW)
         if back:
             self._tell(line, found, back)
             if line.flush():
@@ -251,11 +247,12 @@ class Rollouts:
             return False
         following = next((each for each in found.groups if each.state == "scheduled"), None)
         if following is None:
-            self.rollouts.become(found.rollout, ("running",), "succeeded")
-            self._record(found, "succeeded", "")
+            if self.rollouts.become(found.rollout, ("running",), "succeeded", noted=True):
+                log.info("roll-out %s has succeeded", found.rollout)
             return True
         line.ship(found.sha256, self.files.content(found.sha256))
-        self.rollouts.begin_group(found, following.number)
+        if not self.rollouts.begin_group(found, following.number):
+            return True
         told = self.rollouts.told(found)
         newest = max((each.serial for each in told), default=0)
         self._tell(line, found, [each for each in told if each.serial == newest])
@@ -266,26 +263,23 @@ class Rollouts:
         verdict, why = plan.verdict(group)
         if verdict == "going" or verdict == group.state:
             return False
-        self.rollouts.group_becomes(found.rollout, group.number, verdict)
         if verdict == "succeeded":
+            self.rollouts.group_succeeds(found.rollout, group.number)
             return True
         reason = f"group {group.number}: {why}"
-        goes_back = found.roll_back_on_error
-        state: RolloutState = "rolled back" if goes_back else "stopped"
-        if self.rollouts.become(found.rollout, ("running",), state, reason):
-            self._record(found, state, reason)
-            if goes_back:
-                self.rollouts.send_back(found.rollout)
-            else:
-                self.rollouts.withdraw(found.rollout)
+        state: RolloutState = "rolled back" if found.roll_back_on_error else "stopped"
+        if self.rollouts.become(
+            found.rollout, ("running",), state, reason, failed=group.number, noted=True
+        ):
+            log.info("roll-out %s has %s: %s", found.rollout, state, reason)
         return True
 
     def _send_back(self, line: Line, found: Rollout) -> None:
         """Tell devices to go back, whom the broker has not been given that for yet."""
-        told = [each for each in self.rollouts.told(found) if each.action == "roll back"]
-        new = [each for each in told if (each.device, each.serial) not in self._sent_back]
-        self._tell(line, found, new)
-        self._sent_back |= {(each.device, each.serial) for each in new}
+        serial = self.rollouts.newest_serial(found.rollout)
+        if self._sent_back.get(found.rollout) != serial:
+            self._tell(line, found, self.rollouts.told(found, "roll back"))
+            self._sent_back[found.rollout] = serial
 
     def _clear(self, line: Line, found: Rollout) -> None:
         """Have the broker forget a roll-out that nobody has to hear of any more."""
@@ -296,11 +290,6 @@ class Rollouts:
             line.drop(found.sha256, found.size)
         if line.flush():
             self.rollouts.drop(found.rollout)
-
-    def _record(self, found: Rollout, state: str, reason: str) -> None:
-        detail = f"{state}: {reason}" if reason else state
-        self._store.note("server", "rollout", found.rollout, "done", detail)
-        log.info("roll-out %s has %s", found.rollout, detail)
 
 
 def _order(found: Rollout, told: Told) -> Order:

@@ -1,28 +1,39 @@
 """Roll-outs in the server's database: what was begun, who was told what, and what came of it."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, func, insert, select, update
+from sqlalchemy import Select, and_, bindparam, func, insert, select, update
 
 from cloud.console.migrations import devices as known_devices
 from cloud.console.migrations import rollout_devices as members
 from cloud.console.migrations import rollout_groups as groups
-from cloud.console.migrations import rollouts
-from cloud.console.rollouts.rows import OPEN, UNSETTLED, WITHDRAW, Told, become, next_serial
+from cloud.console.migrations import rollouts, tasks
+from cloud.console.rollouts import hearing
+from cloud.console.rollouts.rows import (
+    OPEN,
+    UNSETTLED,
+    WITHDRAW,
+    Told,
+    become,
+    group_becomes,
+    send_back,
+    tell_group,
+    withdraw,
+)
 from cloud.console.sources import ImpossibleError
-from cloud.console.store import Store
-from edgeloop.protocol.rollout import Outcome
+from cloud.console.store import Store, note
 from edgeloop.remote.models import Page
 from edgeloop.remote.rollouts import (
-    GroupState,
     NewRollout,
     Rollout,
     RolloutDevice,
     RolloutGroup,
     RolloutState,
 )
+
+MOST_CARRIED = 10_000
+"""Roll-outs at once."""
 
 
 class RolloutStore:
@@ -121,6 +132,8 @@ class RolloutStore:
         """
         row = found.model_dump(exclude={"groups"})
         with self._database.writing() as connection:
+            task = select(tasks.c.name).where(tasks.c.name == found.task)
+            connection.execute(task.with_for_update())  # who asks at the same time waits
             other = connection.scalar(
                 select(rollouts.c.rollout).where(
                     rollouts.c.task == found.task,
@@ -154,94 +167,70 @@ class RolloutStore:
         before: Sequence[RolloutState],
         state: RolloutState,
         reason: str = "",
+        *,
+        failed: int | None = None,
+        noted: bool = False,
     ) -> bool:
-        """Give a roll-out another state, if it has one of some; tell whether it had."""
-        with self._database.writing() as connection:
-            return become(connection, rollout, before, state, reason)
+        """Give a roll-out another state, if it has one of some; tell whether it had.
 
-    def group_becomes(self, rollout: str, number: int, state: GroupState) -> None:
-        """Give a group another state."""
-        which = and_(groups.c.rollout == rollout, groups.c.number == number)
-        with self._database.writing() as connection:
-            connection.execute(update(groups).where(which).values(state=state))
+        With it, what devices of one that is stopped were told and have not begun is taken back, and
+        those of one that is rolled back are told to go back.
 
-    def begin_group(self, found: Rollout, number: int) -> None:
-        """Tell the devices of a group to have it; what another roll-out told them is replaced."""
+        Args:
+            rollout: its identity.
+            before: the states that it may have.
+            state: that it gets.
+            reason: why.
+            failed: the number of the group that has failed with it.
+            noted: whether the audit says it of the server itself.
+        """
         with self._database.writing() as connection:
-            serial, now = next_serial(connection), datetime.now(UTC)
-            which = and_(groups.c.rollout == found.rollout, groups.c.number == number)
-            connection.execute(update(groups).where(which).values(state="running"))
-            mine = and_(members.c.rollout == found.rollout, members.c.group == number)
-            others = (
-                select(rollouts.c.rollout)
-                .where(rollouts.c.task == found.task, rollouts.c.kind == found.kind)
-                .where(rollouts.c.rollout != found.rollout)
-            )
-            replaced = and_(
-                members.c.rollout.in_(others),
-                members.c.state.in_(UNSETTLED),
-                members.c.device.in_(select(members.c.device).where(mine)),
-            )
-            why = f"replaced by roll-out {found.rollout}"
-            values = {"state": "failed", "reason": why, "action": "", "changed": now}
-            connection.execute(update(members).where(replaced).values(**values))
-            told = {"action": "apply", "serial": serial, "changed": now}
-            connection.execute(update(members).where(mine).values(**told))
+            if not become(connection, rollout, before, state, reason):
+                return False
+            if failed is not None:
+                group_becomes(connection, rollout, failed, "failed")
+            if state == "stopped":
+                withdraw(connection, rollout)
+            elif state == "rolled back":
+                send_back(connection, rollout)
+            if noted:
+                detail = f"{state}: {reason}" if reason else state
+                note(connection, "server", "rollout", rollout, "done", detail)
+        return True
 
-    def withdraw(self, rollout: str) -> None:
-        """Take back what devices were told that have not begun."""
-        which = and_(
-            members.c.rollout == rollout,
-            members.c.action == "apply",
-            members.c.state.in_(UNSETTLED),
+    def group_succeeds(self, rollout: str, number: int) -> None:
+        """Have the next group be the one that is begun."""
+        with self._database.writing() as connection:
+            group_becomes(connection, rollout, number, "succeeded")
+
+    def begin_group(self, found: Rollout, number: int) -> bool:
+        """Tell the devices of a group to have it; what another roll-out told them is replaced.
+
+        Return whether it was begun: not where somebody has stopped or paused it meanwhile.
+        """
+        still = select(rollouts.c.rollout).where(
+            rollouts.c.rollout == found.rollout, rollouts.c.state == "running"
         )
         with self._database.writing() as connection:
-            connection.execute(update(members).where(which).values(action=WITHDRAW))
+            if connection.scalar(still.with_for_update()) is None:
+                return False
+            tell_group(connection, found, number)
+        return True
 
-    def send_back(self, rollout: str) -> int:
-        """Tell those to go back that may have it; return how many these are."""
-        which = and_(
-            members.c.rollout == rollout,
-            members.c.serial > 0,
-            members.c.state.in_(("waiting", "fetching", "applied")),
-        )
+    def hear(self, task: str, said: Sequence[hearing.Saying]) -> list[hearing.News]:
+        """Take what devices of a task say; return what was not known."""
+        if not said:
+            return []
         with self._database.writing() as connection:
-            values = {
-                "action": "roll back",
-                "serial": next_serial(connection),
-                "state": "waiting",
-                "reason": "",
-                "changed": datetime.now(UTC),
-            }
-            again = update(rollouts).where(rollouts.c.rollout == rollout)
-            connection.execute(again.values(carried=True))
-            return connection.execute(update(members).where(which).values(**values)).rowcount
-
-    def hear(self, task: str, device: str, told: Outcome) -> bool:
-        """Take what a device says; tell whether it is news."""
-        which = and_(
-            members.c.rollout == told.rollout,
-            members.c.device == device,
-            members.c.serial == told.serial,
-            members.c.rollout.in_(
-                select(rollouts.c.rollout).where(
-                    rollouts.c.task == task, rollouts.c.kind == told.kind
-                )
-            ),
-            (members.c.state != told.state) | (members.c.reason != told.reason),
-        )
-        values = {"state": told.state, "reason": told.reason, "changed": datetime.now(UTC)}
-        with self._database.writing() as connection:
-            return bool(connection.execute(update(members).where(which).values(**values)).rowcount)
+            return hearing.hear(connection, task, said)
 
     # ---- what the broker is to keep
 
     def carried(self) -> list[Rollout]:
-        """Return the roll-outs of which the broker may keep something."""
-        query = select(rollouts.c.rollout).where(rollouts.c.carried.is_(True))
-        with self._database.reading() as connection:
-            names = list(connection.scalars(query))
-        return [self.rollout(name) for name in names]
+        """Return the roll-outs of which the broker may keep something, without their groups."""
+        query = select(rollouts).where(rollouts.c.carried.is_(True))
+        found = self._store.page(Rollout, query, [rollouts.c.rollout], None, MOST_CARRIED)
+        return list(found.items)
 
     def drop(self, rollout: str) -> None:
         """The broker keeps nothing of a roll-out any more, unless it was asked back meanwhile."""
@@ -253,14 +242,20 @@ class RolloutStore:
         """The broker has taken back what these devices were told."""
         which = and_(
             members.c.rollout == rollout,
-            members.c.device.in_(names),
+            members.c.device == bindparam("of_device"),
             members.c.action == WITHDRAW,
         )
+        rows = [{"of_device": each} for each in names]
         with self._database.writing() as connection:
-            connection.execute(update(members).where(which).values(action=""))
+            connection.execute(update(members).where(which).values(action=""), rows)
 
-    def told(self, found: Rollout) -> list[Told]:
-        """Return what devices were told by a roll-out, as far as it is the newest for them."""
+    def told(self, found: Rollout, action: str | None = None) -> list[Told]:
+        """Return what devices were told by a roll-out, as far as it is the newest for them.
+
+        Args:
+            found: the roll-out.
+            action: of those who were told this alone; None for all.
+        """
         one, other = members.alias("one"), members.alias("other")
         newer = (
             select(other.c.device)
@@ -277,6 +272,8 @@ class RolloutStore:
             .where(one.c.rollout == found.rollout, one.c.serial > 0, one.c.action != "")
             .where(~newer.exists())
         )
+        if action is not None:
+            query = query.where(one.c.action == action)
         with self._database.reading() as connection:
             return [Told(*row) for row in connection.execute(query)]
 
@@ -293,6 +290,12 @@ class RolloutStore:
         with self._database.reading() as connection:
             name: str | None = connection.scalar(query)
         return name
+
+    def newest_serial(self, rollout: str) -> int:
+        """Return the number of what a roll-out told devices last; 0 if it has told nothing."""
+        newest = select(func.max(members.c.serial)).where(members.c.rollout == rollout)
+        with self._database.reading() as connection:
+            return connection.scalar(newest) or 0
 
     def is_settled(self, rollout: str) -> bool:
         """Return whether nobody who was told something has still to answer."""

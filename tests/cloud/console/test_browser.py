@@ -4,7 +4,7 @@ See `browsing` for what they need.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ import pytest
 
 from cloud.aggregator.http import Details
 from cloud.aggregator.ledger import PastRound
+from cloud.console.rollouts.store import RolloutStore
+from cloud.console.store import Store
+from edgeloop.protocol.rollout import Outcome
+from edgeloop.remote.rollouts import NewGroup, Rollout
 from tests.cloud.console.browsing import (
     SIZES,
     chromium,
@@ -23,13 +27,21 @@ from tests.cloud.console.browsing import (
 )
 from tests.cloud.console.serving import Running, aggregator, console, status
 from tests.cloud.console.test_knowledge import write
+from tests.cloud.console.test_rollout_store import begun
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 pytestmark = needs_browser()
 CLASSES = ("open", "shut", "ajar", "torn", "locked")
 NAMES = ("doors", "hinges", "labels", "motors", "press", "welds")
 KNOWLEDGE = "/tasks/doors/knowledge"
-PICTURES = {"/": "fleet", "/tasks/doors": "task", KNOWLEDGE: "knowledge"}
+ROLLOUT = "/rollouts/r2"
+PICTURES = {
+    "/": "fleet",
+    "/tasks/doors": "task",
+    KNOWLEDGE: "knowledge",
+    "/rollouts": "rollouts",
+    ROLLOUT: "rollout",
+}
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +85,32 @@ def _past(number: int) -> PastRound:
     return PastRound(number, 4, accuracy + 0.1, 1.5, 4000, 9000, measures=measures, **spread)
 
 
+def _roll_out(server: Path) -> None:
+    """Have one roll-out that has ended, and one whose second group is at work."""
+    with closing(Store(f"sqlite:///{server / 'server.sqlite'}")) as store:
+        kept = RolloutStore(store)
+        names = [f"press-{number}" for number in range(4)]
+        for rollout, name in (("r1", "winter"), ("r2", "spring")):
+            groups = NewGroup(name="canary", error=0), NewGroup(name="others", error=0.6)
+            found = begun(kept, rollout, name, groups, [names[:2], names[2:]])
+            _say(kept, found, "applied", *names[:2])
+            kept.group_succeeds(rollout, 0)
+            kept.begin_group(found, 1)
+            if rollout == "r1":
+                _say(kept, found, "applied", *names[2:])
+                kept.group_succeeds(rollout, 1)
+                kept.become(rollout, ("running",), "succeeded")
+        _say(kept, found, "fetching", "press-2")
+        _say(kept, found, "failed", "press-3", reason="its canary finds it worse")
+
+
+def _say(kept: RolloutStore, found: Rollout, state: Any, *names: str, reason: str = "") -> None:
+    serial = kept.newest_serial(found.rollout)
+    facts: dict[str, Any] = {"rollout": found.rollout, "serial": serial, "kind": found.kind}
+    told = Outcome(**facts, state=state, reason=reason)
+    assert kept.hear(found.task, [(name, told) for name in names])
+
+
 @pytest.fixture
 def stands() -> Stands:
     return Stands()
@@ -88,6 +126,7 @@ def running(tmp_path: Path, stands: Stands) -> Iterator[Running]:
         followed = [{"name": name, "url": url} for name, url in zip(NAMES, urls, strict=True)]
         found = stack.enter_context(console(tmp_path / "server", aggregators=followed))
         found.wait("/api/v1/tasks", lambda page: len(page["items"]) == 6)
+        _roll_out(tmp_path / "server")
         yield found
 
 
@@ -120,6 +159,26 @@ def test_a_slider_goes_through_the_rounds(browser: Any, running: Running) -> Non
     page.get_by_label("Number").fill("0")
     sync_api.expect(image).to_have_attribute("alt", "Image of open after round 0")
     assert slider.input_value() == "0"
+    assert errors == []
+
+
+def test_a_roll_out_shows_its_devices_by_state(browser: Any, running: Running) -> None:
+    errors: list[str] = []
+    page = opened(browser, running, "operator", errors)
+    page.get_by_role("link", name="Roll-outs").click()
+    page.get_by_role("link", name="spring").click()
+    devices = page.get_by_role("region", name="Devices").get_by_role("row")
+    assert devices.count() == 5
+    page.get_by_role("link", name="Failed").focus()
+    page.keyboard.press("Enter")
+    sync_api.expect(devices).to_have_count(2, timeout=20_000)
+    page.get_by_role("link", name="Failed").focus()
+    page.evaluate("document.querySelector('#main h1').dataset.old = 'yes'")
+    old = page.locator("#main h1[data-old]")
+    sync_api.expect(old).to_have_count(0, timeout=20_000)  # it has been brought up to date
+    assert devices.count() == 2
+    assert page.evaluate("document.activeElement.textContent") == "Failed"
+    assert "its canary finds it worse" in devices.last.inner_text()
     assert errors == []
 
 
