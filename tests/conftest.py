@@ -13,9 +13,9 @@ from edgeloop import data
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
 from edgeloop.models import SplitModel
-from edgeloop.runtime import plugins
+from edgeloop.runtime import plugins, worker_processes
 from edgeloop.runtime.config import BrokerSettings
-from tests import ports
+from tests import forked, ports
 from tests import postgres as postgresql
 from tests.field.cases import CASES
 from tests.forks import Forks
@@ -43,6 +43,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _workers_are_forked() -> Iterator[None]:
+    """A worker need not load torch again; tests of workers' processes themselves spawn them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker_processes, "new_process", forked.new_worker)
+        yield
 
 
 @pytest.fixture(autouse=True)
