@@ -1,9 +1,12 @@
 """Real brokers, and a small world of devices, for the tests that need them."""
 
 import os
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import hypothesis
 import pytest
 import torch
@@ -50,6 +53,19 @@ def _workers_are_forked() -> Iterator[None]:
     """A worker need not load torch again; tests of workers' processes themselves spawn them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker_processes, "new_process", forked.new_worker)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _certificates_are_read_once() -> Iterator[None]:
+    """A request of httpx's own would read all of the machine's, 20 ms each; a test asks often."""
+    make, once = httpx.create_ssl_context, httpx.create_ssl_context()
+
+    def shared(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+        return once if verify is True and cert is None else make(verify, cert, trust_env)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx._transports.default.create_ssl_context", shared)
         yield
 
 
