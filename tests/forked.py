@@ -29,7 +29,11 @@ PREPARED = (
     "cloud.generator_service.bases.command",
     "cloud.generator_service.command",
     "cloud.operator.command",
+    "cloud.authority.broker_command",
+    "cloud.authority.command",
     "simulations.commands.simulate",
+    "pandas",  # which pyarrow imports as it first writes a table
+    "torch._dynamo",  # which torch imports as it first trains: more than a second
 )
 """What the process that all are forked from imports."""
 
