@@ -1,9 +1,12 @@
 """Real brokers, and a small world of devices, for the tests that need them."""
 
 import os
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import hypothesis
 import pytest
 import torch
@@ -13,9 +16,9 @@ from edgeloop import data
 from edgeloop.data import Partition, Pool
 from edgeloop.data.sample import fashion_sample
 from edgeloop.models import SplitModel
-from edgeloop.runtime import plugins
+from edgeloop.runtime import plugins, worker_processes
 from edgeloop.runtime.config import BrokerSettings
-from tests import ports
+from tests import forked, ports
 from tests import postgres as postgresql
 from tests.field.cases import CASES
 from tests.forks import Forks
@@ -43,6 +46,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _workers_are_forked() -> Iterator[None]:
+    """A worker need not load torch again; tests of workers' processes themselves spawn them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker_processes, "new_process", forked.new_worker)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _certificates_are_read_once() -> Iterator[None]:
+    """A request of httpx's own would read all of the machine's, 20 ms each; a test asks often."""
+    make, once = httpx.create_ssl_context, httpx.create_ssl_context()
+
+    def shared(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+        return once if verify is True and cert is None else make(verify, cert, trust_env)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx._transports.default.create_ssl_context", shared)
+        yield
 
 
 @pytest.fixture(autouse=True)

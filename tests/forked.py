@@ -1,4 +1,4 @@
-"""Processes of commands, forked from one that has imported what they need.
+"""Processes of commands and of workers, forked from one that has imported what they need.
 
 They are processes of their own, with their own signals, exit codes, environment and output, and do
 what the installed command does; only what Python and torch need to start is done once.
@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, reduction
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,7 +29,11 @@ PREPARED = (
     "cloud.generator_service.bases.command",
     "cloud.generator_service.command",
     "cloud.operator.command",
+    "cloud.authority.broker_command",
+    "cloud.authority.command",
     "simulations.commands.simulate",
+    "pandas",  # which pyarrow imports as it first writes a table
+    "torch._dynamo",  # which torch imports as it first trains: more than a second
 )
 """What the process that all are forked from imports."""
 
@@ -105,6 +110,12 @@ def speaking(words: Sequence[str | Path], **how: Any) -> "Iterator[tuple[Forked,
             process.wait()
 
 
+def new_worker(target: Any, arguments: Sequence[Any], *, daemon: bool) -> BaseProcess:
+    """Return a worker's process, to be started: as one that is spawned, which has imported all."""
+    here = (dict(os.environ), os.fspath(Path.cwd()), target, *arguments)
+    return _context.Process(target=_work, args=here, daemon=daemon)
+
+
 class Forked:
     """A process, spoken to as a `subprocess.Popen`.
 
@@ -171,6 +182,13 @@ def _taken(output: Any) -> int:
     return int(output.detach())
 
 
+def _work(env: dict[str, str], cwd: str, target: Any, *arguments: Any) -> None:
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    target(*arguments)
+
+
 def _run(
     words: list[str], outputs: dict[int, int], env: dict[str, str], cwd: str, group: bool
 ) -> None:
@@ -181,6 +199,7 @@ def _run(
         os.dup2(file, number)
         os.close(file)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # a worker's start, which defers them, began all
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)

@@ -16,11 +16,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from edgeloop.runtime import ports
+
+if TYPE_CHECKING:
+    from tests.forked import Forked
 
 SLICE, SPAN = 400, 20_000
 """Ports of a process, and of all together."""
@@ -127,7 +130,9 @@ def with_ports(text: str, chosen: Mapping[str, int]) -> str:
     return re.sub(rf"\b({known})\b", lambda found: str(chosen[found[0]]), text)
 
 
-def wait_for_listener(process: "subprocess.Popen[Any]", port: int, seconds: float = 60.0) -> None:
+def wait_for_listener(
+    process: "subprocess.Popen[Any] | Forked", port: int, seconds: float = 60.0
+) -> None:
     """Return as soon as a process listens on a port.
 
     Raises:

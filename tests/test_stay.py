@@ -61,7 +61,7 @@ def test_an_aggregator_that_lingers(tmp_path: Path, broker: BrokerSettings) -> N
 def kept(connection: MqttConnection) -> list[tuple[str, bool]]:
     """Return the topics that the broker keeps, and whether each says that the run is over."""
     found = []
-    while (event := connection.receive_kept(10)) is not None:
+    while (event := connection.receive_kept(0.5)) is not None:
         if isinstance(event, Arrival) and event.payload:
             found.append((event.topic, is_over(event.notes)))
     return found

@@ -60,7 +60,8 @@ def resnet(shape: tuple[int, ...], classes: int, stages: int) -> nn.Module:
     network = nn.Sequential(*stem, *blocks, GlobalAverage())
     draw_replaced(WIDTHS[stages - 1], classes)
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
+        # Nothing is drawn on the meta device, and torch would import its compiler to say so.
+        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     return network
 

@@ -32,7 +32,8 @@ def small(shape: tuple[int, ...], classes: int, build: Callable[[int, int], Laye
         raise ValueError("no square image of 16 pixels or more")
     network = nn.Sequential(*build(colours, height))
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
+        # Nothing is drawn on the meta device, and torch would import its compiler to say so.
+        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

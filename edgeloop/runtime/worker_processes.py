@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from edgeloop.errors import UnavailableError
@@ -34,6 +35,12 @@ def killed_error() -> UnavailableError:
     return UnavailableError("workers", problem, "run it again with fewer: what is done is kept")
 
 
+def new_process(target: Serve, arguments: Sequence[Any], *, daemon: bool) -> BaseProcess:
+    """Return a process, to be started: spawned, so that nothing of this one's threads is in it."""
+    context = multiprocessing.get_context("spawn")
+    return context.Process(target=target, args=tuple(arguments), daemon=daemon)
+
+
 class Worker:
     """A process of its own, which `worker_processes` starts and ends.
 
@@ -42,10 +49,9 @@ class Worker:
     """
 
     def __init__(self, serve: Serve, arguments: Sequence[Any], *, daemon: bool) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.end, theirs = context.Pipe()
+        self.end, theirs = multiprocessing.Pipe()
         words = (serve, theirs, *arguments)
-        self._process = context.Process(target=_serve_until_closed, args=words, daemon=daemon)
+        self._process = new_process(_serve_until_closed, words, daemon=daemon)
         with theirs:
             self._process.start()
 

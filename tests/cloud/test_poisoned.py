@@ -44,7 +44,7 @@ def settings(folder: Path, broker: BrokerSettings | None = None) -> TaskSettings
         "folder": str(folder),
         "hyperparameters": {"server_epochs": 2},
         "cohort": {"devices": list(DEVICES), "deadline_seconds": 8, "give_up_seconds": 30},
-        "broker": {"port": 1 if broker is None else broker.port},
+        "broker": {"port": 1, "connect_seconds": 0.1} if broker is None else {"port": broker.port},
     }
     return parse(table, TaskSettings, "poisoned")
 

@@ -1,6 +1,5 @@
 """What every cohort promises, whatever carries the messages."""
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from edgeloop.mqtt.connection import MqttConnection
 from edgeloop.protocol import wire
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime.config import BrokerSettings
+from tests import forked
 from tests.world import MODELS, contract
 
 NAMES = ["a-1", "b-2", "c-3"]
@@ -87,7 +87,7 @@ def opened(request: pytest.FixtureRequest, world: Path, tmp_path: Path) -> Itera
             broker = request.getfixturevalue("broker")
             for number in range(len(NAMES)):
                 settings = device(world, number, broker, tmp_path)
-                agent = multiprocessing.get_context("spawn").Process(target=serve, args=(settings,))
+                agent = forked.new_worker(serve, [settings], daemon=False)
                 agent.start()
                 stack.callback(agent.join)
                 stack.callback(agent.kill)

@@ -16,6 +16,7 @@ from cloud.operator import certificates, certificates_command
 from cloud.operator.certificates import Pair, Wanted
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.ports import free_port
+from tests import forked
 from tests.helm import chart
 from tests.helm.chart import NAMESPACE, RELEASE, Manifest, containers, named
 from tests.ports import wait_for_listener
@@ -108,10 +109,10 @@ class Release:
             key_file=place / "tls.key",
         )
 
-    def start(self, container: Manifest, stack: ExitStack) -> subprocess.Popen[bytes]:
+    def start(self, container: Manifest, stack: ExitStack) -> forked.Forked:
         """Run a container's command as a process, at most until the stack ends."""
         arguments = [self.here(each) for each in container["args"]]
-        process = subprocess.Popen([EDGELOOP, *arguments])
+        process = forked.start([EDGELOOP, *arguments])
         stack.callback(process.wait)
         stack.callback(process.kill)
         return process

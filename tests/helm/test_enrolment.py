@@ -18,6 +18,7 @@ from cloud.authority import command, keys
 from cloud.authority.signing import fingerprint
 from edge.agent import enrol_command
 from edgeloop.runtime.ports import free_ports
+from tests import forked
 from tests.devices import wait_until
 from tests.helm import release
 from tests.helm.chart import NAMESPACE, RELEASE, Manifest
@@ -64,12 +65,12 @@ class Place:
                 path.write_text(self.here(path.read_text()))
         return folder
 
-    def run(self, container: Manifest, log: str) -> subprocess.Popen[bytes]:
+    def run(self, container: Manifest, log: str) -> forked.Forked:
         """Run a container's command, at most until the stack ends."""
         words = [self.here(self.made.here(each)) for each in container["args"]]
         words = [each.replace("$(NODE_NAME)", NODE) for each in words]
         out = self.stack.enter_context((self.made.folder / log).open("wb"))
-        process = subprocess.Popen([EDGELOOP, *words], stderr=out)
+        process = forked.start([EDGELOOP, *words], stderr=out)
         self.stack.callback(process.wait)
         self.stack.callback(process.kill)
         return process
@@ -177,7 +178,7 @@ def test_from_a_token_to_a_signed_round(tmp_path: Path, capsys: pytest.CaptureFi
         place.run(aggregator, "aggregator.log")
         config = device(tmp_path, source, identity)
         log = stack.enter_context((tmp_path / "device.log").open("wb"))
-        agent = subprocess.Popen([EDGELOOP, "agent", "--config", str(config)], stderr=log)
+        agent = forked.start([EDGELOOP, "agent", "--config", str(config)], stderr=log)
         stack.callback(agent.wait)
         stack.callback(agent.kill)
         assert agent.wait(120) == 0, (tmp_path / "device.log").read_text()

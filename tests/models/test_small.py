@@ -66,6 +66,19 @@ def test_they_learn_a_batch(name: str) -> None:
     assert cross_entropy(model, batch).item() < 0.9 * first
 
 
+@pytest.mark.parametrize("name", [*EIGHT, "resnet4", "resnet10"])
+def test_nothing_is_drawn_for_a_base_without_data(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch would import its compiler for that: more than a second, in every process."""
+    drawn: list[bool] = []
+    monkeypatch.setattr(nn.init, "kaiming_normal_", lambda to, **_: drawn.append(to.is_meta))
+    base_without_data(name, (3, 32, 32))
+    build(name, (3, 32, 32), 10)
+    assert drawn
+    assert not any(drawn)
+
+
 @pytest.mark.parametrize("shape", [(3, 15, 15), (3, 32, 64), (9, 1, 128)])
 def test_other_images_do_not_fit(shape: tuple[int, ...]) -> None:
     for name in EIGHT:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from edgeloop.runtime.config import BrokerSettings
+from tests import forked
 from tests.one_device import EDGELOOP
 from tests.released.older import Older, install
 
@@ -54,14 +55,15 @@ def together(
             kind = "aggregator" if name == "aggregator" else "agent"
             words = [*command, kind, "--config", f"{name}.toml"]
             environment = dict(os.environ) if command == NEW else own
-            process = subprocess.Popen(
-                words, cwd=place, env=environment, stderr=subprocess.PIPE, text=True
-            )
+            begin = forked.start if command == NEW else subprocess.Popen
+            with (place / f"{name}.log").open("w") as output:
+                process = begin(words, cwd=place, env=environment, stderr=output)
             stack.callback(process.wait)
             stack.callback(process.kill)
             running[name] = process
-        told = {name: process.communicate(timeout=200)[1] for name, process in running.items()}
-    assert [process.returncode for process in running.values()] == [0, 0, 0], told
+        codes = [process.wait(timeout=200) for process in running.values()]
+    told = {name: (place / f"{name}.log").read_text() for name in running}
+    assert codes == [0, 0, 0], told
     return json.loads((place / "aggregator" / "summary.json").read_text()), told
 
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from edgeloop.errors import UnavailableError
+from edgeloop.runtime import worker_processes as workers_module
 from edgeloop.runtime.worker_processes import worker_processes
 
 PROGRAM = """
@@ -25,6 +26,15 @@ with worker_processes(busy, [(), ()]) as workers:
     print(*(worker.receive() for worker in workers), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+SPAWNED = workers_module.new_process
+
+
+@pytest.fixture(autouse=True)
+def _spawned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As users' are, not forked as other tests' workers."""
+    monkeypatch.setattr(workers_module, "new_process", SPAWNED)
 
 
 def echo(end: "Connection[Any, Any]", word: str) -> None:

@@ -16,7 +16,7 @@ from edgeloop.runtime import config
 from simulations.tuning.search import run_search
 from simulations.tuning.sweep import Sweep, Tried, as_csv, prepare, run_grid
 from simulations.tuning.sweep_command import main
-from tests.processes import running
+from tests.forks import Forks
 
 PROGRAM = """
 import sys
@@ -77,19 +77,17 @@ def test_a_search_goes_on_as_if_it_had_not_stopped(images: Path, tmp_path: Path)
         assert each.changes["options.local_epochs"] in (1, 2)
 
 
-def test_a_killed_grid_goes_on(images: Path, tmp_path: Path) -> None:
+def test_a_killed_grid_goes_on(images: Path, tmp_path: Path, forks: Forks) -> None:
     path, out = tmp_path / "grid.toml", tmp_path / "out"
     run = f'algorithm = "local"\ndata = "{images}"\nwidth = 16\nrounds = 3\nworkers = 1'
     path.write_text(f"[run]\n{run}\n[grid]\nbatch_size = [5]\n")
-    words = [sys.executable, "-c", PROGRAM, str(path), "--out", str(out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with running(words, stderr=subprocess.PIPE, env=environment, start_new_session=True) as killed:
-        deadline = time.monotonic() + 120
-        while not list(out.glob("runs/*/seed-0/run.json")) and time.monotonic() < deadline:
-            assert killed.poll() is None
-            time.sleep(0.01)
-        os.killpg(killed.pid, signal.SIGKILL)
-        killed.communicate(timeout=60)
+    killed = forks.start(tmp_path, "sweep", str(path), "--out", str(out))
+    deadline = time.monotonic() + 120
+    while not list(out.glob("runs/*/seed-0/run.json")) and time.monotonic() < deadline:
+        assert killed.process.poll() is None, killed.said.read_text()
+        time.sleep(0.01)
+    killed.stop(signal.SIGKILL)
+    assert forks.ended(killed) == -signal.SIGKILL
     assert not (out / "sweep.json").exists()
     assert main([str(path), "--out", str(out)]) == 0
     first = json.loads((out / "sweep.json").read_text())

@@ -30,14 +30,15 @@ shape = [1, 28, 28]
 width = 32
 rounds = 5000
 http = {{ port = {http} }}
-cohort = {{ devices = ["press-1", "press-2"], quorum = 1 }}
+# A round waits for who is away, so that the devices are not always at work.
+cohort = {{ devices = ["press-1", "press-2", "press-3"], quorum = 1, grace_seconds = 1.0 }}
 """
 
 AGENT = """
 [[agents]]
 name = "press-{number}"
 task = "doors"
-data = {{ source = "fashion-sample", partition = "iid", clients = 40, client = {number} }}
+data = {{ source = "fashion-sample", partition = "iid", clients = 100, client = {number} }}
 training = {{ threads = 1 }}
 """
 

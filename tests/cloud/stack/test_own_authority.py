@@ -32,6 +32,10 @@ def refused(settings: BrokerSettings) -> None:
         pass
 
 
+def small(number: int) -> dict[str, Any]:
+    return {"source": "fashion-sample", "partition": "iid", "clients": 100, "client": number}
+
+
 def enrolled(folder: Path, port: int, token: str, authority: Path) -> BrokerSettings:
     """Enrol cam-1 at an authority's port, and return how it connects to the broker."""
     words = ["--server", f"https://127.0.0.1:{port}", "--name", "cam-1", "--token", token]
@@ -53,8 +57,13 @@ def test_a_stack_that_names_no_certificates_has_its_own(
     """Of its own parts, and of a device elsewhere, until that is revoked."""
     outer, inner, port = free_ports(3)
     broker = {"port": outer, "services_port": inner, "connect_seconds": 5.0}
-    task = stacks.task(rounds=1000, cohort={"devices": list(stacks.DEVICES), "admit": ["cam-*"]})
-    table = stacks.table(tmp_path, broker=broker, authority={"port": port}, aggregators=[task])
+    # A round waits a second for who is away: the looks for who is revoked take most of a minute.
+    cohort = {"devices": [*stacks.DEVICES, "away"], "admit": ["cam-*"], "grace_seconds": 1.0}
+    parts: dict[str, Any] = {
+        "aggregators": [stacks.task(rounds=1000, cohort=cohort)],
+        "agents": [stacks.device(number, data=small(number)) for number in range(2)],
+    }
+    table = stacks.table(tmp_path, broker=broker, authority={"port": port}, **parts)
     with stacks.running(stacks.write(tmp_path, table)) as up:
         up.wait_for("round 1 of 1000: working")
         for each in (outer, inner):

@@ -1,6 +1,5 @@
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 
 from edgeloop.cli.main import main
 from simulations.results.measurements import COLUMNS
+from tests import forked
 
 KEYS = {
     *("config", "accuracy_by_round", "best_accuracy", "best_round", "final_accuracy"),
@@ -154,12 +154,7 @@ sys.exit(main(sys.argv[1:]))
     words = ["simulate", "local", "--data", str(images), *QUICK, "--out", str(out)]
     large = ["--models", "cnn", "--width", str(10**6), "--workers", "1"]
     environment = {**os.environ, "COLUMNS": "200"}
-    done = subprocess.run(
-        [sys.executable, "-c", program, *words, *large],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+    done = forked.run([sys.executable, "-c", program, *words, *large], env=environment)
     assert done.returncode == 75, done.stderr
     assert done.stderr.startswith("error: memory of cpu: is used up (")
     assert "smaller batches, fewer samples or a smaller model" in done.stderr

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from edgeloop.errors import UnavailableError
+from edgeloop.runtime import worker_processes
 from edgeloop.runtime.worker_processes import WorkerDiedError
 from simulations.engine.pool import run_tasks
 
@@ -33,6 +34,15 @@ try:
 except KeyboardInterrupt:
     raise SystemExit(130)
 """
+
+
+SPAWNED = worker_processes.new_process
+
+
+@pytest.fixture(autouse=True)
+def _spawned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As users' are, not forked as other tests' workers."""
+    monkeypatch.setattr(worker_processes, "new_process", SPAWNED)
 
 
 class StopError(Exception):
