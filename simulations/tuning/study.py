@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeloop import data
+from edgeloop import algorithms, data
 from edgeloop.runtime import atomic_files
 from simulations.engine.batch import Job, run_all
 from simulations.results.folder import SUMMARY, claim_study
@@ -68,6 +68,16 @@ class Tuning:
     def beside(self) -> tuple[str, ...]:
         """What the candidates are compared with, by name."""
         return (DEFAULTS,) if self.settings.algorithm == LOCAL else (LOCAL, DEFAULTS)
+
+    def rounds_beside(self, name: str) -> int:
+        """Return the rounds of what the candidates are compared with.
+
+        Who trains alone beside a single exchange has as many as a run of its own, or it would have
+        learned for one round only; so do runs beside another one (`RunSettings.companion`).
+        """
+        own = algorithms.info(LOCAL).rounds
+        differs = own != algorithms.info(self.settings.algorithm).rounds
+        return own if name == LOCAL and differs else self.settings.rounds
 
     @property
     def candidates(self) -> dict[str, Options]:
@@ -173,7 +183,8 @@ def run(tuning: Tuning, workers: int | None, done: Done) -> dict[str, Any]:
         alive = sorted(alive, key=lambda name: -found[name].score if found else 0.0)[:count]
         asked = {name: candidates[name] for name in alive}
         found |= _rung(tuning, asked, rounds, workers, done)
-    found |= _rung(tuning, beside, tuning.settings.rounds, workers, done)
+    for name, options in beside.items():
+        found |= _rung(tuning, {name: options}, tuning.rounds_beside(name), workers, done)
     summary = _summary(tuning, [found[name] for name in candidates], found, held)
     atomic_files.write_json(tuning.folder / SUMMARY, summary)
     return summary

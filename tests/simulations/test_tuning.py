@@ -4,6 +4,7 @@ import json
 import shlex
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,15 @@ def tuning(folder: Path, method: study.Method = "halving", rounds: int = 30) -> 
 def test_rungs(tmp_path: Path, count: int, rounds: int, rungs: list[tuple[int, int]]) -> None:
     assert tuning(tmp_path, rounds=rounds).rungs(count) == rungs
     assert tuning(tmp_path, "grid", rounds).rungs(count) == [(count, rounds)]
+
+
+def test_who_trains_alone_beside_one_exchange_trains_as_long_as_in_a_run_of_its_own(
+    tmp_path: Path,
+) -> None:
+    many = tuning(tmp_path, rounds=7)
+    one = replace(many, settings=RunSettings(algorithm="class-statistics", data="x", rounds=1))
+    assert [many.rounds_beside(name) for name in many.beside] == [7, 7]
+    assert [one.rounds_beside(name) for name in one.beside] == [50, 1]
 
 
 def test_the_score_is_the_mean_of_the_last_fifth() -> None:
@@ -276,13 +286,20 @@ def test_bad_input(
 
 @pytest.mark.parametrize("named", [True, False])
 def test_what_needs_a_base_is_tried_on_the_one_that_is_asked_for(
-    named: bool, source: Path, generator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    named: bool,
+    source: Path,
+    generator: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     identity = write_base(tmp_path / "base", shape=(1, 28, 28))
     out, wanted = tmp_path / "out", ["--generator", str(generator)]
     if named:
         wanted = ["--base", str(tmp_path / "base")]
     words = ["class-statistics", "--data", str(source), "--try", "form=gaussian,cosine", *wanted]
+    words += ["--models", "resnet4", "--width", "8"]
+    monkeypatch.setattr(Tuning, "rounds_beside", lambda tuning, name: 2 if name == "local" else 1)
     assert command.main([*words, "--workers", "1", "--out", str(out)]) == 0
     (rounds,) = {each["rounds"] for each in summary(out)["candidates"]}
     assert rounds == 1
@@ -292,7 +309,8 @@ def test_what_needs_a_base_is_tried_on_the_one_that_is_asked_for(
         ]
         assert (config["generator"] is None) is named
         assert (config["hyperparameters"]["base_sha256"] == identity) is named
-    alone = summary(out / "runs" / "1" / "local" / "seed-0")["config"]
+    alone = summary(out / "runs" / "2" / "local" / "seed-0")["config"]
+    assert {e["name"]: e["rounds"] for e in summary(out)["beside"]} == {"local": 2, "as it is": 1}
     assert (alone["base"], alone["generator"]) == (None, None)
     said = capsys.readouterr().out
     assert (f'base = "{tmp_path / "base"}"' in said) is named
