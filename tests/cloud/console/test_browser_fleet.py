@@ -99,9 +99,7 @@ def test_a_fleet_of_six_is_paused_resumed_and_rid_of_a_device(running: Running) 
         pressed(page, "Resume")
         running.wait("/api/v1/tasks/doors", lambda found: found["round"] > held + 1, 90)
         page.get_by_role("link", name="press-3").click()
-        page.get_by_role("button", name="Evict").click(
-            timeout=90_000
-        )  # as long as a server may take
+        page.get_by_role("button", name="Evict").click(timeout=90_000)
         page.get_by_role("link", name="To the task").click()
         running.wait("/api/v1/tasks/doors/devices/press-3", lambda found: found["evicted"], 60)
         page.goto(f"{running.url}/tasks/doors")
