@@ -77,7 +77,6 @@ def check_alike(found: Base, inputs: Any, folder: Path, first: Samples, **option
         pixels=False,
         shape=SHAPE,
         names=("images", "scores"),
-        metadata={},
         centre_D=client.centre(broadcast),
     )
     path = folder / "model.onnx"
