@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from cloud.operator import aggregators, base_manifests, jobs, pods, served
 from cloud.operator.cluster import Cluster
 from cloud.operator.generator_status import Observation
+from cloud.operator.results import ReconcileResult
 from cloud.operator.settings import OperatorSettings
-from cloud.operator.spec import Base
-from cloud.operator.tasks import ReconcileResult, utc
+from cloud.operator.spec import Base, Meta
+from cloud.operator.tasks import utc
 
 KIND = "Base"
 NO_IMAGE = "this operator knows no image of the generator service; give it --generator-image"
@@ -56,11 +57,11 @@ class Bases:
         found = self.cluster.read_now(KIND, namespace, name)
         if found is None:
             return None
-        base = Base.model_validate(found)
+        meta = Meta.model_validate(found["metadata"])
         if users := served.users(self.cluster, Base, namespace, name):
             return f"used by {users}"
-        self.cluster.delete("StatefulSet", namespace, base_manifests.name_of(base.metadata))
-        running = self.cluster.list_now("Pod", namespace, base_manifests.labels(base.metadata))
+        self.cluster.delete("StatefulSet", namespace, base_manifests.name_of(meta))
+        running = self.cluster.list_now("Pod", namespace, base_manifests.labels(meta))
         return "its server to stop" if running else None
 
     def _observe(self, base: Base) -> Observation:

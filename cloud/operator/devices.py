@@ -1,21 +1,21 @@
 """Looks after Devices: who has one that is live may be admitted, who has not is revoked."""
 
 import base64
-import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from cloud.operator import config, device_status, objects, selection
+from cloud.operator import config, device_status, objects, selection, unreadable
 from cloud.operator.admissions import Admissions, Known
 from cloud.operator.cluster import Cluster, Object
 from cloud.operator.device_status import Observation
 from cloud.operator.objects import Manifest
+from cloud.operator.results import ReconcileResult
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Device, Meta, Task
-from cloud.operator.tasks import ReconcileResult, first_problem, utc
+from cloud.operator.tasks import utc
 from edgeloop.errors import ConfigError, EdgeloopError
 
 KIND = "Device"
@@ -27,9 +27,6 @@ _MANAGED = "edgeloop-operator"
 
 class StillAdmittedError(Exception):
     """A Device is deleted, and what it stands for is not waited for any longer."""
-
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,9 +57,7 @@ class Devices:
         try:
             device = Device.model_validate(found)
         except ValidationError as error:
-            text = "Device %s/%s is not followed: %s; apply the CRDs of this operator's version"
-            log.warning(text, namespace, name, first_problem(error))
-            return None
+            return unreadable.tell(self.cluster, KIND, found, error, self.now())
         seen = self._observe(device)
         told = device_status.build_status(device, seen, self.now())
         if told != device.status:
@@ -88,10 +83,7 @@ class Devices:
         found = self.cluster.read_now(KIND, namespace, name)
         if found is None:
             return None, ""
-        try:
-            device = Device.model_validate(found)
-        except ValidationError:
-            return None, ""
+        device = unreadable.named(found)
         if self._twin(device):
             return None, ""  # the other one speaks for the device
         waits, done = self._withdrawn(device, seconds)
@@ -249,17 +241,13 @@ class Devices:
             other.name == device.name and other.is_live
             for each in self.cluster.list_labelled(KIND, device.metadata.namespace)
             if each["metadata"]["uid"] != device.metadata.uid
-            for other in [Device.model_validate(each)]
+            for other in unreadable.devices([each])
         )
 
     def _tasks(self, namespace: str) -> list[Task]:
-        found = []
-        for each in self.cluster.list_labelled("FederatedTask", namespace):
-            try:
-                found.append(Task.model_validate(each))
-            except ValidationError:  # its own look says so
-                continue
-        return found
+        return list(
+            unreadable.readable(Task, self.cluster.list_labelled("FederatedTask", namespace))
+        )
 
 
 def secret_name(device: Meta) -> str:

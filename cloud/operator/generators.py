@@ -7,9 +7,10 @@ from cloud.operator import jobs, pods, served
 from cloud.operator.cluster import Cluster
 from cloud.operator.generator_status import Observation
 from cloud.operator.objects import Manifest
+from cloud.operator.results import ReconcileResult
 from cloud.operator.settings import OperatorSettings
-from cloud.operator.spec import Generator
-from cloud.operator.tasks import ReconcileResult, utc
+from cloud.operator.spec import Generator, Meta
+from cloud.operator.tasks import utc
 from cloud.operator.triton import Triton, UnavailableError
 
 KIND = "Generator"
@@ -45,13 +46,13 @@ class Generators:
         found = self.cluster.read_now(KIND, namespace, name)
         if found is None or self.triton is None:
             return None
-        generator = Generator.model_validate(found)
+        meta = Meta.model_validate(found["metadata"])
         if users := served.users(self.cluster, Generator, namespace, name):
             return f"used by {users}"
         if self.triton.served(name):
             self.triton.unload(name)
-        remover = jobs.remover(generator, self.settings)
-        self._delete_finished_jobs(generator, [remover])
+        remover = jobs.remover(meta, self.settings)
+        self._delete_finished_jobs(meta, [remover])
         state = self._run_job(remover)
         return None if state in ("Complete", "Failed") else "the removal of its files"
 
@@ -78,7 +79,7 @@ class Generators:
             version: jobs.writer(generator, version, self.settings)
             for version in jobs.versions(generator.spec)
         }
-        self._delete_finished_jobs(generator, wanted.values())
+        self._delete_finished_jobs(generator.metadata, wanted.values())
         for version, job in wanted.items():
             state = self._run_job(job)
             if state == "Failed":
@@ -99,10 +100,10 @@ class Generators:
             return ""
         return jobs.job_outcome(held)
 
-    def _delete_finished_jobs(self, generator: Generator, wanted: Iterable[Manifest]) -> None:
+    def _delete_finished_jobs(self, generator: Meta, wanted: Iterable[Manifest]) -> None:
         """Delete the jobs that are wanted no more."""
         names = {job["metadata"]["name"] for job in wanted}
-        namespace = generator.metadata.namespace
+        namespace = generator.namespace
         for job in self.cluster.list_labelled("Job", namespace, jobs.labels(generator)):
             if job["metadata"]["name"] not in names:
                 self.cluster.delete("Job", namespace, job["metadata"]["name"])

@@ -17,8 +17,9 @@ from cloud.operator.devices import Devices, StillAdmittedError
 from cloud.operator.generators import Generators
 from cloud.operator.monitor import Monitor
 from cloud.operator.removals import LeftBehindError, Removals
+from cloud.operator.results import ReconcileResult
 from cloud.operator.spec import GROUP, VERSION
-from cloud.operator.tasks import ReconcileResult, Tasks
+from cloud.operator.tasks import Tasks
 from cloud.operator.triton import UnavailableError
 
 log = logging.getLogger(__name__)
@@ -122,9 +123,10 @@ class WatchedKind:
         if not result.phase_changed and not result.newly_refused:
             return None
         facts = {"kind": self.kind, "namespace": namespace, "resource": name}
-        words = (self.kind, namespace, name, result.phase, result.problem)
+        reason = "Refused" if result.newly_refused else result.phase
+        words = (self.kind, namespace, name, result.phase or reason, result.problem)
         log.info("%s %s/%s: %s %s", *words, extra=facts)
-        return "Refused" if result.newly_refused else result.phase, result.problem
+        return reason, result.problem
 
 
 def _watch(made: kopf.OperatorRegistry, watched: WatchedKind, interval: float) -> None:

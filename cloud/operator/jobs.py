@@ -7,7 +7,7 @@ from typing import Any
 from cloud.operator import objects
 from cloud.operator.objects import Manifest, mount
 from cloud.operator.settings import OperatorSettings
-from cloud.operator.spec import GROUP, BaseSpec, Generator, GeneratorSpec
+from cloud.operator.spec import GROUP, BaseSpec, Generator, GeneratorSpec, Meta
 from edgeloop.generators import control
 
 REPOSITORY = "/models"
@@ -61,12 +61,12 @@ def job_outcome(job: Mapping[str, Any]) -> str:
     )
 
 
-def labels(generator: Generator) -> dict[str, str]:
+def labels(generator: Meta) -> dict[str, str]:
     """Return the labels of a Generator's jobs and their pods."""
     return {
         "app.kubernetes.io/name": "edgeloop",
         "app.kubernetes.io/component": "generator-writer",
-        "app.kubernetes.io/instance": generator.metadata.name,
+        "app.kubernetes.io/instance": generator.name,
         "app.kubernetes.io/managed-by": "edgeloop-operator",
     }
 
@@ -86,22 +86,19 @@ def writer(generator: Generator, version: Version, settings: OperatorSettings) -
         "--gpu" if serving.gpu else "--cpu",
         *("--server", str(settings.triton)),
     ]
-    return _job(generator, f"v{version.number}", command, settings)
+    return _job(generator.metadata, f"v{version.number}", command, settings)
 
 
-def remover(generator: Generator, settings: OperatorSettings) -> Manifest:
+def remover(generator: Meta, settings: OperatorSettings) -> Manifest:
     """Return the job that removes all versions from the repository."""
-    command = ["edgeloop", "generator", "remove-files", generator.metadata.name, REPOSITORY]
+    command = ["edgeloop", "generator", "remove-files", generator.name, REPOSITORY]
     return _job(generator, "removal", command, settings)
 
 
-def _job(
-    generator: Generator, what: str, command: list[str], settings: OperatorSettings
-) -> Manifest:
+def _job(meta: Meta, what: str, command: list[str], settings: OperatorSettings) -> Manifest:
     digest = objects.digest([command, settings.generator_image])[:8]
-    meta = generator.metadata
     pod = {
-        "metadata": {"labels": labels(generator)},
+        "metadata": {"labels": labels(meta)},
         "spec": {**_pod(command, settings), "restartPolicy": "Never"},
     }
     manifest: Manifest = {
@@ -110,7 +107,7 @@ def _job(
         "metadata": {
             "name": f"{meta.name}-{what}-{digest}",
             "namespace": meta.namespace,
-            "labels": {**labels(generator), f"{GROUP}/writes": what},
+            "labels": {**labels(meta), f"{GROUP}/writes": what},
             "ownerReferences": [objects.owner("Generator", meta)],
         },
         "spec": {

@@ -15,7 +15,8 @@ from cloud.operator.references import NotReadyError
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Meta, Store, Task
 from cloud.operator.task_certificates import TaskCertificates
-from cloud.operator.tasks import KIND, WAITING, first_problem, initial_config, utc
+from cloud.operator.tasks import KIND, WAITING, initial_config, utc
+from cloud.operator.unreadable import first_problem
 
 _TERMINATING = "it is being terminated"
 """What the cluster says of a namespace in which nothing can be made any more."""

@@ -5,12 +5,12 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from cloud.operator import generator_status
-from cloud.operator.cluster import Cluster
+from cloud.operator import generator_status, unreadable
+from cloud.operator.cluster import Cluster, Object
 from cloud.operator.generator_status import Observation
-from cloud.operator.spec import Base, Generator, Task
+from cloud.operator.results import ReconcileResult
+from cloud.operator.spec import Base, Generator
 from cloud.operator.status import OVER
-from cloud.operator.tasks import ReconcileResult
 
 Served = TypeVar("Served", Generator, Base)
 
@@ -41,8 +41,8 @@ def reconcile(
         return None
     try:
         read = kind.model_validate(found)
-    except ValidationError:
-        return None
+    except ValidationError as error:
+        return unreadable.tell(cluster, kind.__name__, found, error, now)
     told = generator_status.build_status(read, observe(read), now)
     if {key: each for key, each in told.items() if each is not None} != read.status:
         cluster.write_status(kind.__name__, namespace, name, told)
@@ -53,12 +53,16 @@ def reconcile(
 def users(cluster: Cluster, kind: type[Generator] | type[Base], namespace: str, name: str) -> str:
     """Return the tasks that are not over and ask for one, as a person reads a list."""
     found = cluster.list_labelled("FederatedTask", namespace)
-    tasks = [Task.model_validate(each) for each in found]
     return ", ".join(
-        task.metadata.name
-        for task in tasks
-        if (asked := getattr(task.spec, kind.__name__.lower())) is not None
-        and asked.name == name
-        and task.status.get("phase") not in OVER
-        and task.metadata.deletion_timestamp is None
+        task["metadata"]["name"]
+        for task in found
+        if _asks(task, kind.__name__.lower(), name)
+        and (task.get("status") or {}).get("phase") not in OVER
+        and not task["metadata"].get("deletionTimestamp")
     )
+
+
+def _asks(task: Object, key: str, name: str) -> bool:
+    """Return whether a task asks for one; read as it is, also where the rest cannot be."""
+    asked = (task.get("spec") or {}).get(key)
+    return isinstance(asked, dict) and asked.get("name") == name

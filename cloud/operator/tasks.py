@@ -1,10 +1,10 @@
 """Looks after FederatedTasks: makes what they need, tells how they are."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from kubernetes.client.exceptions import ApiException
 from pydantic import ValidationError
@@ -18,18 +18,20 @@ from cloud.operator import (
     references,
     selection,
     status,
+    unreadable,
 )
 from cloud.operator.acceptance import Acceptance
 from cloud.operator.cluster import Cluster, Object
 from cloud.operator.manifests import ResolvedTask
+from cloud.operator.results import ReconcileResult
 from cloud.operator.selection import Selection
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Base, Device, Generator, Meta, Selector, Task
 from cloud.operator.status import Observation, PodObservation
 from cloud.operator.task_certificates import TaskCertificates
-from edgeloop.runtime import wording
 
 KIND = "FederatedTask"
+Asked = TypeVar("Asked", Generator, Base)
 WAITING = (403, 422)
 """Answers of the cluster that wait for a person."""
 
@@ -37,23 +39,6 @@ WAITING = (403, 422)
 def utc() -> str:
     """Return the time now, as Kubernetes writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-@dataclass(frozen=True)
-class ReconcileResult:
-    """What a look at a resource came to.
-
-    Attributes:
-        phase: that it is in.
-        problem: what is wrong; empty if nothing is.
-        phase_changed: whether the phase is a new one.
-        newly_refused: whether its spec is not followed, and was before.
-    """
-
-    phase: str
-    problem: str
-    phase_changed: bool
-    newly_refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,8 +69,7 @@ class Tasks:
         try:
             task = Task.model_validate(found)
         except ValidationError as error:
-            self._unreadable(found, error)
-            return None
+            return unreadable.tell(self.cluster, KIND, found, error, self.now())
         evicted: tuple[str, ...] = ()
         try:
             evicted = selection.sent_away(task, self._devices(namespace))
@@ -99,7 +83,7 @@ class Tasks:
 
     def _devices(self, namespace: str) -> list[Device]:
         listed = self.cluster.list_labelled("Device", namespace)
-        return [Device.model_validate(each) for each in listed]
+        return list(unreadable.devices(listed))
 
     def _observe(self, task: Task, evicted: tuple[str, ...]) -> Observation:
         acceptance = Acceptance(self.cluster, self.settings)
@@ -174,14 +158,14 @@ class Tasks:
         """Return what is chosen for a task, and held to once its run has begun."""
         known, spec = held or {}, task.spec
         asked = references.resolve_reference(
-            spec.generator, self.settings, known.get("generator"), self._generator(task)
+            spec.generator, self.settings, known.get("generator"), self._generator(task, known)
         )
         base = references.base_of(
             asked=spec.base,
             settings=self.settings,
             namespace=task.metadata.namespace,
             held=known.get("base"),
-            base=self._base(task),
+            base=self._base(task, known),
         )
         store = config.store(task, self.settings, held)
         return ResolvedTask(asked, store, status.replicas(task), base)
@@ -204,19 +188,19 @@ class Tasks:
         known = not status.spec_changed(task) and not status.is_refused(task)
         return None if known else acceptance.problem(task, begun=True)
 
-    def _generator(self, task: Task) -> Generator | None:
+    def _generator(self, task: Task, held: Mapping[str, Any]) -> Generator | None:
         asked = task.spec.generator
         if asked is None or asked.name is None:
             return None
         found = self.cluster.read("Generator", task.metadata.namespace, asked.name)
-        return None if found is None else Generator.model_validate(found)
+        return None if found is None else _read(Generator, found, held.get("generator"))
 
-    def _base(self, task: Task) -> Base | None:
+    def _base(self, task: Task, held: Mapping[str, Any]) -> Base | None:
         asked = task.spec.base
         if asked is None or asked.name is None:
             return None
         found = self.cluster.read("Base", task.metadata.namespace, asked.name)
-        return None if found is None else Base.model_validate(found)
+        return None if found is None else _read(Base, found, held.get("base"))
 
     def _write_status(self, task: Task, seen: Observation) -> ReconcileResult:
         told = status.build_status(task, seen, self.now())
@@ -230,11 +214,22 @@ class Tasks:
             seen.refused is not None and not status.is_refused(task),
         )
 
-    def _unreadable(self, found: Object, error: ValidationError) -> None:
-        said = {"lastError": f"{first_problem(error)}; apply the CRDs of this operator's version"}
-        if (found.get("status") or {}).get("lastError") != said["lastError"]:
-            meta = found["metadata"]
-            self.cluster.write_status(KIND, meta["namespace"], meta["name"], said)
+
+def _read(kind: type[Asked], found: Object, held: str | None) -> Asked | None:
+    """Return what a task asks for; None if it cannot be read, and the run holds its reference.
+
+    Raises:
+        NotReadyError: if it cannot be read, and the run has not begun.
+    """
+    try:
+        return kind.model_validate(found)
+    except ValidationError as error:
+        if held is not None:
+            return None
+        name = f"{kind.__name__.lower()} {found['metadata']['name']}"
+        problem = f"{name}: it cannot be read: {unreadable.first_problem(error)}"
+        reason = unreadable.REASON if kind is Base else ""
+        raise references.NotReadyError(f"{problem}; {unreadable.REMEDY}", reason) from error
 
 
 def initial_config(where: Cluster, task: Task) -> dict[str, Any] | None:
@@ -248,8 +243,3 @@ def initial_config(where: Cluster, task: Task) -> dict[str, Any] | None:
     meta = task.metadata
     found = where.read("ConfigMap", meta.namespace, manifests.name_of(meta))
     return None if found is None else tomllib.loads(found["data"][manifests.CONFIG_KEY])
-
-
-def first_problem(error: ValidationError) -> str:
-    """Return the first thing that is wrong with an object, and where."""
-    return wording.first_problem(error.errors())

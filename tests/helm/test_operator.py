@@ -177,7 +177,7 @@ def made(tmp_path: Path) -> Path:
     settings = SETTINGS.model_copy(update={"pull_secrets": ("registry",), **traced})
     objects = manifests.build_manifests(task, settings, choice)
     objects += [jobs.writer(a_generator(), Version(1, "digits"), settings)]
-    objects += [jobs.remover(a_generator(), settings)]
+    objects += [jobs.remover(a_generator().metadata, settings)]
     objects += [forgetting.cleanup_job(task, settings, choice.store)]
     path = tmp_path / "made.yaml"
     path.write_text(yaml.safe_dump_all(objects))
