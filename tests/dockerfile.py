@@ -45,9 +45,14 @@ def extras(target: str) -> str:
 def compiled(target: str) -> str:
     """Return the modules whose bytecode a target's image has, and that of all they import."""
     (found,) = re.findall(
-        r'python -P -c "import ([\w., ]+)"$', stages()[f"{target}-build"].text, re.MULTILINE
+        r'python -P -c "import ([\w., ]+)"(?: \\)?$', stages()[f"{target}-build"].text, re.MULTILINE
     )
     return str(found)
+
+
+def drops_sources(target: str) -> bool:
+    """Return whether other people's modules that a target's image has compiled have no source."""
+    return "tools/slim_site.py --compiled " in stages()[f"{target}-build"].text
 
 
 def image(target: str) -> str:

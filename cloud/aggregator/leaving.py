@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from cloud.aggregator import alone, forgetting, outcome, standing
 from cloud.aggregator.ledger import Ledger
-from cloud.aggregator.membership import LedgerMembers, held_run, remaining
+from cloud.aggregator.membership import LedgerMembers, check_begun, held_run, remaining
 from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.standing import Loaded
 from cloud.aggregator.trust import announced
@@ -174,6 +174,7 @@ def leave(settings: TaskSettings, device: str) -> bool:
     """
     leaving.check(settings.name, settings.algorithm, settings.cohort.secure)
     check_device(settings, device, "--forget-device")
+    check_begun(settings, "no device has contributed yet: take its name out of cohort.devices")
     try:
         with Ledger.open(settings.ledger()) as ledger:
             _leave(settings, ledger, device)
@@ -205,6 +206,7 @@ def evict(settings: TaskSettings, device: str) -> bool:
         RunError: if the ledger holds no run of the task, or cannot be used.
     """
     check_device(settings, device, "--evict")
+    check_begun(settings, "name the device in cohort.evicted, or start the aggregator first")
     try:
         with Ledger.open(settings.ledger()) as ledger:
             held_run(settings.name, ledger)

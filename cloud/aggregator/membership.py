@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, insert, select, update
 from cloud.aggregator.ledger import Ledger
 from cloud.aggregator.migrations import asked, late, members, uploads
 from cloud.aggregator.migrations import rounds as round_table
+from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.stored_uploads import answered_round
 from edgeloop.errors import RunError
 from edgeloop.protocol.task import Contract
@@ -118,6 +119,22 @@ def remaining(contract: Contract, ledger: Ledger) -> Contract:
     return contract.without(gone) if gone else contract
 
 
+def check_begun(settings: TaskSettings, remedy: str) -> None:
+    """Refuse a task whose aggregator has not made a ledger yet; a server's database is not asked.
+
+    Args:
+        settings: of the task.
+        remedy: what to do instead, before the task begins.
+
+    Raises:
+        ConfigError: if the ledger's URL cannot be read, or is none.
+        RunError: if there is no ledger.
+    """
+    file = settings.ledger_file()
+    if file is not None and not file.exists():
+        raise RunError(f"task {settings.name}", f"has not begun: there is no {file}", remedy)
+
+
 def held_run(task: str, ledger: Ledger) -> Contract:
     """Return the contract of a task's run, and hold the ledger to it.
 
@@ -126,5 +143,6 @@ def held_run(task: str, ledger: Ledger) -> Contract:
     """
     contract = ledger.hold(task)
     if contract is None:
-        raise RunError("the ledger", f"holds no run of {task}", "name the task's own file")
+        remedy = "start its aggregator first, or name the task's own file"
+        raise RunError("the ledger", f"holds no run of {task}: it has not begun", remedy)
     return contract

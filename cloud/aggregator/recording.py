@@ -7,7 +7,7 @@ from sqlalchemy import Table, select
 
 from cloud.aggregator import standing
 from cloud.aggregator.ledger import Ledger
-from cloud.aggregator.membership import LedgerMembers, held_run
+from cloud.aggregator.membership import LedgerMembers, check_begun, held_run
 from cloud.aggregator.migrations import asked, late, uploads
 from cloud.aggregator.settings import TaskSettings
 from cloud.aggregator.stored_uploads import answered_round
@@ -84,6 +84,7 @@ def export(settings: TaskSettings, path: Path) -> Record:
         RunError: if the ledger holds no run of the task, or cannot be used.
         TakenError: if the task's aggregator is running.
     """
+    check_begun(settings, "start its aggregator first")
     with Ledger.open(settings.ledger()) as ledger:
         contract = held_run(settings.name, ledger)
         knowledge = ""

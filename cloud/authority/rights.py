@@ -15,6 +15,7 @@ from edgeloop.protocol.task import (
     presence_topic,
     receipt_topic,
     round_topic,
+    server_topic,
     upload_topic,
 )
 
@@ -68,6 +69,7 @@ def _of_device(identity: Identity) -> Iterator[tuple[str, str]]:
     device = name.removesuffix(SERVER_OF_DEVICE)
     yield "read", predict_topic(task, device)
     yield "write", f"{predicted_topic(task, device)}/#"
+    yield "read", server_topic(task, device)
     if device != name:
         return
     for topic in (contract_topic(task), round_topic(task), broadcast_topic(task, "#")):

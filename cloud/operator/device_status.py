@@ -57,7 +57,11 @@ def build_status(device: Device, seen: Observation, now: str) -> Status:
         now: the time, as Kubernetes writes it.
     """
     generation = device.metadata.generation
-    conditions = [_admitted(device, seen, generation), _evicted(seen, generation)]
+    conditions = [
+        Condition("Accepted", True, "Valid", "", generation),
+        _admitted(device, seen, generation),
+        _evicted(seen, generation),
+    ]
     return {
         "observedGeneration": generation,
         "phase": phase_of(device, seen),

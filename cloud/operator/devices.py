@@ -57,9 +57,9 @@ class Devices:
         Raises:
             ApiException: if the cluster refuses something, or is away.
         """
-        device = reading.live(self.cluster, Device, namespace, name)
-        if device is None:
-            return None
+        device = reading.live(self.cluster, Device, namespace, name, self.now())
+        if not isinstance(device, Device):
+            return device
         seen = self._observe(device)
         told = device_status.build_status(device, seen, self.now())
         if told != device.status:
@@ -83,9 +83,9 @@ class Devices:
         if found is None:
             return RemovalStep()
         try:
-            device = Device.model_validate(found)
+            device = reading.deleted_device(found)
         except ValidationError as error:
-            problem = f"its spec cannot be read ({reading.first_problem(error)})"
+            problem = f"its name cannot be read ({reading.first_problem(error)})"
             raise StillAdmittedError(name, problem) from error
         if self._twin(device):
             return RemovalStep()  # the other one speaks for the device
@@ -96,7 +96,7 @@ class Devices:
 
     def _withdrawn(self, device: Device, seconds: float) -> RemovalStep:
         """Revoke a deleted device, and see whether its tasks go on without it."""
-        revoked, tasks = "", reading.listed(self.cluster, Task, device.metadata.namespace)
+        revoked, tasks = "", reading.tasks(self.cluster, device.metadata.namespace)
         if self.admissions is not None:
             try:
                 self._take_back(self.admissions, device.status.get("invitations", ()))
@@ -116,7 +116,7 @@ class Devices:
         return RemovalStep(waits_for, revoked)
 
     def _observe(self, device: Device) -> Observation:
-        tasks = reading.listed(self.cluster, Task, device.metadata.namespace)
+        tasks = reading.tasks(self.cluster, device.metadata.namespace)
         evicted = [t.metadata.name for t in tasks if device.name in t.status.get("evicted", ())]
         if self.admissions is None:
             return Observation(evicted, has_authority=False)
@@ -242,7 +242,7 @@ class Devices:
         """Return whether another Device that is live has the same name at the broker."""
         return any(
             other.name == device.name and other.is_live
-            for other in reading.listed(self.cluster, Device, device.metadata.namespace)
+            for other in reading.devices(self.cluster, device.metadata.namespace)
             if other.metadata.uid != device.metadata.uid
         )
 

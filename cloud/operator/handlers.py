@@ -130,9 +130,12 @@ class WatchedKind:
         if not result.phase_changed and not result.newly_refused:
             return None
         facts = {"kind": self.kind, "namespace": namespace, "resource": name}
-        words = (self.kind, namespace, name, result.phase, result.problem)
-        log.info("%s %s/%s: %s %s", *words, extra=facts)
-        return "Refused" if result.newly_refused else result.phase, result.problem
+        which = (self.kind, namespace, name)
+        if result.newly_refused:
+            log.warning("%s %s/%s is not followed: %s", *which, result.problem, extra=facts)
+            return "Refused", result.problem
+        log.info("%s %s/%s: %s %s", *which, result.phase, result.problem, extra=facts)
+        return result.phase, result.problem
 
 
 def _watch(made: kopf.OperatorRegistry, watched: WatchedKind, interval: float) -> None:

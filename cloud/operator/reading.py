@@ -1,21 +1,25 @@
 """Our own objects, as the operator reads them; what other CRDs have let in it may not be able to.
 
-An object that cannot be read is not followed: a look at it tells so in its status and in the log.
+An object that cannot be read is not followed: a look at it tells so. What runs is left alone,
+others go on without it, and a deleted one goes like any other.
 """
 
-import logging
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from cloud.operator.cluster import Cluster, Object
+from cloud.operator.conditions import Condition, merge_conditions
+from cloud.operator.outcomes import ReconcileResult
+from cloud.operator.references import NotReadyError
 from cloud.operator.spec import Base, Device, Generator, Task
 from edgeloop.runtime import wording
 
-log = logging.getLogger(__name__)
-
 Read = TypeVar("Read", Task, Generator, Base, Device)
+Named = TypeVar("Named", Generator, Base)
 
+REASON = "Unreadable"
 REMEDY = "apply the CRDs of this operator's version"
 
 _KINDS: dict[type, str] = {
@@ -24,10 +28,27 @@ _KINDS: dict[type, str] = {
     Base: "Base",
     Device: "Device",
 }
+_CONDITIONS: dict[type, str] = {
+    Task: "Accepted",
+    Generator: "Ready",
+    Base: "Ready",
+    Device: "Accepted",
+}
 
 
-def live(cluster: Cluster, of: type[Read], namespace: str, name: str) -> Read | None:
-    """Return an object that is there to stay; None if it is not, or cannot be read.
+def live(
+    cluster: Cluster, of: type[Read], namespace: str, name: str, now: str
+) -> Read | ReconcileResult | None:
+    """Return an object that is there to stay; None if it is not.
+
+    If it cannot be read, its status says so, and a look at it has come to what is returned instead.
+
+    Args:
+        cluster: where it is.
+        of: what it is.
+        namespace: of it.
+        name: of it.
+        now: the time, as Kubernetes writes it.
 
     Raises:
         ApiException: if the cluster refuses something, or is away.
@@ -38,19 +59,67 @@ def live(cluster: Cluster, of: type[Read], namespace: str, name: str) -> Read | 
     try:
         return of.model_validate(held)
     except ValidationError as error:
-        _tell(cluster, _KINDS[of], held, f"{first_problem(error)}; {REMEDY}")
+        return _tell(cluster, of, held, f"{first_problem(error)}; {REMEDY}", now)
+
+
+def named(
+    cluster: Cluster, of: type[Named], namespace: str, name: str, held: str | None
+) -> Named | None:
+    """Return an object that a task names; None if there is none.
+
+    One that cannot be read is none, too, for a run that holds its reference.
+
+    Args:
+        cluster: where it is.
+        of: what it is.
+        namespace: of it.
+        name: of it.
+        held: the reference that the task's run began with; None before.
+
+    Raises:
+        NotReadyError: if it cannot be read, and the run has not begun.
+    """
+    found = cluster.read(_KINDS[of], namespace, name)
+    if found is None:
         return None
+    try:
+        return of.model_validate(found)
+    except ValidationError as error:
+        if held is not None:
+            return None
+        problem = f"{_KINDS[of].lower()} {name}: it cannot be read: {first_problem(error)}"
+        raise NotReadyError(f"{problem}; {REMEDY}", REASON if of is Base else "") from error
 
 
-def named(cluster: Cluster, of: type[Read], namespace: str, name: str) -> Read | None:
-    """Return an object that another one names; None if there is none, or it cannot be read."""
-    held = cluster.read(_KINDS[of], namespace, name)
-    return next(iter(_readable(of, [] if held is None else [held])), None)
+def tasks(cluster: Cluster, namespace: str) -> list[Task]:
+    """Return a namespace's tasks, as far as they can be read."""
+    return _readable(Task, cluster.list_labelled(_KINDS[Task], namespace))
 
 
-def listed(cluster: Cluster, of: type[Read], namespace: str) -> list[Read]:
-    """Return a namespace's objects, as far as they can be read."""
-    return _readable(of, cluster.list_labelled(_KINDS[of], namespace))
+def devices(cluster: Cluster, namespace: str) -> list[Device]:
+    """Return a namespace's Devices that can be read or, being deleted, have a name that can."""
+    found = cluster.list_labelled(_KINDS[Device], namespace)
+    going = [each for each in found if each["metadata"].get("deletionTimestamp")]
+    staying = [each for each in found if not each["metadata"].get("deletionTimestamp")]
+    return _readable(Device, staying) + _readable(Device, map(_by_name, going))
+
+
+def deleted_device(held: Object) -> Device:
+    """Return a deleted Device with its name and its status, whatever else its spec says.
+
+    Raises:
+        ValidationError: if its name cannot be read.
+    """
+    return Device.model_validate(_by_name(held))
+
+
+def asked(held: Object, part: str, key: str) -> Any:
+    """Return a value of a part of a spec as it is, also where the rest cannot be read.
+
+    None if there is none.
+    """
+    found = (held.get("spec") or {}).get(part)
+    return found.get(key) if isinstance(found, dict) else None
 
 
 def first_problem(error: ValidationError) -> str:
@@ -58,7 +127,13 @@ def first_problem(error: ValidationError) -> str:
     return wording.first_problem(error.errors())
 
 
-def _readable(of: type[Read], held: list[Object]) -> list[Read]:
+def _by_name(device: Object) -> Object:
+    spec = device.get("spec") or {}
+    kept = {key: each for key, each in spec.items() if key == "deviceName"}
+    return {**device, "spec": kept}
+
+
+def _readable(of: type[Read], held: Iterable[Object]) -> list[Read]:
     readable = []
     for each in held:
         try:
@@ -68,9 +143,14 @@ def _readable(of: type[Read], held: list[Object]) -> list[Read]:
     return readable
 
 
-def _tell(cluster: Cluster, kind: str, held: Object, problem: str) -> None:
-    if (held.get("status") or {}).get("lastError") == problem:
-        return
-    namespace, name = held["metadata"]["namespace"], held["metadata"]["name"]
-    log.warning("%s %s/%s is not followed: %s", kind, namespace, name, problem)
-    cluster.write_status(kind, namespace, name, {"lastError": problem})
+def _tell(cluster: Cluster, of: type, held: Object, problem: str, now: str) -> ReconcileResult:
+    """Write into a status that its object cannot be read; all else of it stays."""
+    meta, status = held["metadata"], held.get("status") or {}
+    before = status.get("conditions", [])
+    told = Condition(_CONDITIONS[of], False, REASON, problem, meta.get("generation", 1))
+    others = [each for each in before if each["type"] != told.type]
+    wanted = {"lastError": problem, "conditions": others + merge_conditions(before, [told], now)}
+    is_new = any(status.get(key) != value for key, value in wanted.items())
+    if is_new:
+        cluster.write_status(_KINDS[of], meta["namespace"], meta["name"], wanted)
+    return ReconcileResult(status.get("phase", ""), problem, False, newly_refused=is_new)

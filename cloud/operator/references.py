@@ -48,8 +48,7 @@ def _version(held: str | None) -> str | None:
 
 def _served(asked: GeneratorReference, name: str, generator: Generator | None) -> int:
     if generator is None:
-        problem = "this namespace has no such Generator, or none that can be read"
-        raise NotReadyError(f"generator {name}: {problem}")
+        raise NotReadyError(f"generator {name}: there is no such Generator in this namespace")
     key = "version" if asked.channel == "Stable" else "canaryVersion"
     served = generator.status.get(key)
     if served is None:
@@ -89,7 +88,7 @@ def base_of(
 
 def _served_base(asked: AskedBase, name: str, base: Base | None) -> str:
     if base is None:
-        problem = f"base {name}: this namespace has no such Base, or none that can be read"
+        problem = f"base {name}: there is no such Base in this namespace"
         raise NotReadyError(f"{problem}; create it, or another task with another one", "NoSuchBase")
     stable = asked.channel == "Stable"
     if not stable and base.spec.canary is None:

@@ -70,7 +70,7 @@ class Removals:
             return RemovalStep()
         meta = Meta.model_validate(found["metadata"])
         self.cluster.delete("StatefulSet", namespace, manifests.name_of(meta))
-        if (found["spec"].get("ingest") or {}).get("replicas"):
+        if reading.asked(found, "ingest", "replicas"):
             self.cluster.delete("Deployment", namespace, manifests.ingest_name(meta))
         for labels in (manifests.labels(meta), manifests.ingest_labels(meta)):
             if self.cluster.list_now("Pod", namespace, labels):

@@ -34,9 +34,9 @@ def reconcile(
     Raises:
         ApiException: if the cluster refuses something, or is away.
     """
-    read = reading.live(cluster, kind, namespace, name)
-    if read is None:
-        return None
+    read = reading.live(cluster, kind, namespace, name, now)
+    if read is None or isinstance(read, ReconcileResult):
+        return read
     told = generator_status.build_status(read, observe(read), now)
     if {key: each for key, each in told.items() if each is not None} != read.status:
         cluster.write_status(kind.__name__, namespace, name, told)
@@ -54,7 +54,7 @@ def in_use(
     users = [
         each["metadata"]["name"]
         for each in cluster.list_labelled("FederatedTask", namespace)
-        if (each["spec"].get(kind.__name__.lower()) or {}).get("name") == name
+        if reading.asked(each, kind.__name__.lower(), "name") == name
         and (each.get("status") or {}).get("phase") not in OVER
         and not each["metadata"].get("deletionTimestamp")
     ]

@@ -1,7 +1,7 @@
 """Looks after FederatedTasks: makes what they need, tells how they are."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +25,7 @@ from cloud.operator.manifests import ResolvedTask
 from cloud.operator.outcomes import ReconcileResult
 from cloud.operator.selection import Selection
 from cloud.operator.settings import OperatorSettings
-from cloud.operator.spec import Base, Device, Generator, Meta, Selector, Task
+from cloud.operator.spec import Base, Generator, Meta, Selector, Task
 from cloud.operator.status import Observation, PodObservation
 from cloud.operator.task_certificates import TaskCertificates
 
@@ -61,12 +61,12 @@ class Tasks:
         Raises:
             ApiException: if the cluster refuses something, or is away.
         """
-        task = reading.live(self.cluster, Task, namespace, name)
-        if task is None:
-            return None
+        task = reading.live(self.cluster, Task, namespace, name, self.now())
+        if not isinstance(task, Task):
+            return task
         evicted: tuple[str, ...] = ()
         try:
-            evicted = selection.sent_away(task, reading.listed(self.cluster, Device, namespace))
+            evicted = selection.sent_away(task, reading.devices(self.cluster, namespace))
             seen = self._observe(task, evicted)
         except ApiException as error:
             if error.status in WAITING:
@@ -136,7 +136,7 @@ class Tasks:
         known = recorded if held is None else held["cohort"]["devices"]
         if known and status.is_over(task):
             return Selection(tuple(known))
-        devices = reading.listed(self.cluster, Device, task.metadata.namespace)
+        devices = reading.devices(self.cluster, task.metadata.namespace)
         found = selection.names(each for each in devices if selection.finds(selector, each))
         return (
             selection.compare_selection(known, found)
@@ -148,14 +148,14 @@ class Tasks:
         """Return what is chosen for a task, and held to once its run has begun."""
         known, spec = held or {}, task.spec
         asked = references.resolve_reference(
-            spec.generator, self.settings, known.get("generator"), self._generator(task)
+            spec.generator, self.settings, known.get("generator"), self._generator(task, known)
         )
         base = references.base_of(
             asked=spec.base,
             settings=self.settings,
             namespace=task.metadata.namespace,
             held=known.get("base"),
-            base=self._base(task),
+            base=self._base(task, known),
         )
         store = config.store(task, self.settings, held)
         return ResolvedTask(asked, store, status.replicas(task), base)
@@ -178,17 +178,19 @@ class Tasks:
         known = not status.spec_changed(task) and not status.is_refused(task)
         return None if known else acceptance.problem(task, begun=True)
 
-    def _generator(self, task: Task) -> Generator | None:
+    def _generator(self, task: Task, held: Mapping[str, Any]) -> Generator | None:
         asked = task.spec.generator
         if asked is None or asked.name is None:
             return None
-        return reading.named(self.cluster, Generator, task.metadata.namespace, asked.name)
+        namespace = task.metadata.namespace
+        return reading.named(self.cluster, Generator, namespace, asked.name, held.get("generator"))
 
-    def _base(self, task: Task) -> Base | None:
+    def _base(self, task: Task, held: Mapping[str, Any]) -> Base | None:
         asked = task.spec.base
         if asked is None or asked.name is None:
             return None
-        return reading.named(self.cluster, Base, task.metadata.namespace, asked.name)
+        namespace = task.metadata.namespace
+        return reading.named(self.cluster, Base, namespace, asked.name, held.get("base"))
 
     def _write_status(self, task: Task, seen: Observation) -> ReconcileResult:
         told = status.build_status(task, seen, self.now())

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from edge.agent.folder import device_settings
+from edge.agent.folder import device_settings, hold_requests
 from edge.agent.settings import DeviceSettings, ServeSettings
 from edge.agent.store import MODEL
 from edge.serving import http
@@ -78,6 +78,8 @@ def _read(config: Path, name: str | None) -> DeviceSettings:
 def _serve(path: Path, settings: ServeSettings, device: DeviceSettings | None) -> None:
     ended = threading.Event()
     with ExitStack() as stack:
+        if device is not None and settings.mqtt:
+            stack.enter_context(hold_requests(device.folder))
         models = stack.enter_context(ModelInUse(path))
         if models.problem:
             log.warning("waits for a classifier: %s", models.problem)
@@ -91,7 +93,7 @@ def _serve(path: Path, settings: ServeSettings, device: DeviceSettings | None) -
         )
         stack.enter_context(http.running(server))
         log.info("serves %s on http://%s:%d%s", path, *server.server_address[:2], http.PREDICT)
-        if settings.mqtt and device is not None:
+        if device is not None and settings.mqtt:
             stack.enter_context(_answered_by_mqtt(answering, settings, device, ended))
         ended.wait()
 
@@ -103,13 +105,16 @@ def _answered_by_mqtt(
     """Answer by MQTT from a thread of its own; HTTP goes on without it."""
     from edge.serving.mqtt import Responder
     from edgeloop.mqtt.connection import MqttConnection
-    from edgeloop.protocol.task import client_id, predict_topic
+    from edgeloop.protocol.task import client_id, predict_topic, server_topic
 
     topic = predict_topic(device.task, device.name)
+    answering.measured.say_connected(False)
     connection = MqttConnection(
         settings.broker or device.broker,
         f"{client_id(device.task, device.name)}.predict",
         [topic],
+        server_topic(device.task, device.name),
+        answering.measured.say_connected,
         retry_forever=True,
         persistent=False,  # a request that waited is nobody's any more
     )

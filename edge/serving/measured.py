@@ -10,6 +10,9 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+Row = tuple[str, str, str, Mapping[str, str], float]
+"""Of what is counted: name, kind, help, labels and value."""
+
 
 class Measured:
     """Counts requests; any thread may."""
@@ -19,6 +22,8 @@ class Measured:
         self._requests: Counter[tuple[str, int]] = Counter()
         self._buckets = [0] * (len(BUCKETS) + 1)
         self._inputs, self._seconds = 0, 0.0
+        self._is_connected: bool | None = None  # by MQTT; None where that is not asked for
+        self._taken_over = 0
 
     def request(self, by: str, status: int, inputs: int, seconds: float) -> None:
         """A request was answered.
@@ -36,7 +41,15 @@ class Measured:
             self._inputs += inputs
             self._seconds += seconds
 
-    def text(self, more: Iterable[tuple[str, str, str, Mapping[str, str], float]] = ()) -> str:
+    def say_connected(self, is_connected: bool) -> None:
+        """The connection by which requests come over MQTT is up from now on, or is not."""
+        self._is_connected = is_connected
+
+    def taken_over(self, times: int) -> None:
+        """Another server of this device has taken the requests by MQTT so many times more."""
+        self._taken_over += times
+
+    def text(self, more: Iterable[Row] = ()) -> str:
         """Return all of it.
 
         Args:
@@ -51,10 +64,20 @@ class Measured:
             lines.append(_line(name, {"by": by, "status": str(status)}, count))
         lines += _histogram(buckets, seconds)
         inputs_name = "edgeloop_serve_inputs_total"
-        rows = [(inputs_name, "counter", "Inputs that were classified.", {}, float(inputs)), *more]
-        for name, kind, about, labels, value in rows:
+        own: Row = (inputs_name, "counter", "Inputs that were classified.", {}, float(inputs))
+        for name, kind, about, labels, value in (own, *self._by_mqtt(), *more):
             lines += [f"# HELP {name} {about}", f"# TYPE {name} {kind}", _line(name, labels, value)]
         return "\n".join([*lines, ""])
+
+    def _by_mqtt(self) -> list[Row]:
+        if self._is_connected is None:
+            return []
+        text = "Whether the broker has requests by MQTT sent here now."
+        another = "Times that another server of this device took them."
+        return [
+            ("edgeloop_serve_mqtt_connected", "gauge", text, {}, float(self._is_connected)),
+            ("edgeloop_serve_mqtt_taken_over_total", "counter", another, {}, self._taken_over),
+        ]
 
 
 def _histogram(buckets: list[int], seconds: float) -> list[str]:

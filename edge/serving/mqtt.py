@@ -19,6 +19,12 @@ STATUS = "status"
 
 TURN_SECONDS = 0.5
 
+ANOTHER = (
+    "another edgeloop serve of this device has taken its requests by MQTT: whoever connected last "
+    "answers them, and this one connects again after a pause; stop one of the two, or set "
+    "mqtt = false in its [serve]"
+)
+
 
 class Responder:
     """Answers what arrives on a connection.
@@ -31,7 +37,8 @@ class Responder:
 
     def __init__(self, answering: Answering, connection: MqttConnection, most_bytes: int) -> None:
         self._answering, self._connection, self._most = answering, connection, most_bytes
-        self._limiter = LogRateLimiter()
+        self._limiter, self._takeovers = LogRateLimiter(), 0
+        self._told = LogRateLimiter(most=1)
 
     def run(self, ended: Event) -> None:
         """Answer until the event is set.
@@ -40,10 +47,20 @@ class Responder:
             BrokerError: if the broker refuses this client for good.
         """
         while not ended.is_set():
+            self._look_for_another()
             event = self._connection.receive(TURN_SECONDS)
             if isinstance(event, Arrival):
                 self._take(event)
                 event.acknowledge()
+
+    def _look_for_another(self) -> None:
+        """Tell if another server has taken this one's place at the broker."""
+        if (now := self._connection.takeovers) == self._takeovers:
+            return
+        self._answering.measured.taken_over(now - self._takeovers)
+        self._takeovers = now
+        if self._told.allowed("another"):
+            log.warning(ANOTHER)
 
     def _take(self, request: Arrival) -> None:
         if request.reply is None or request.retained:

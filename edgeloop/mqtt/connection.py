@@ -137,6 +137,11 @@ class MqttConnection:
         """Return whether the connection is up, or why it is not."""
         return self._link.state
 
+    @property
+    def takeovers(self) -> int:
+        """Return how many connections were lost to another client of this id, as far as known."""
+        return self._link.takeovers
+
     # ---- on paho's network thread
 
     def _on_up(self, packet: int) -> None:

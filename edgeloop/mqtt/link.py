@@ -19,7 +19,7 @@ from edgeloop.errors import (
 from edgeloop.mqtt.dial_failures import explain, tls_error
 from edgeloop.mqtt.paho_client import PahoClient
 from edgeloop.mqtt.reason_codes import SEE_ITS_LOG, TAKEN_OVER, reason_for
-from edgeloop.mqtt.rivals import Rivals
+from edgeloop.mqtt.rivals import LOOK_FROM, Rivals
 from edgeloop.mqtt.trouble import RepeatedWarnings, broker_error, silence
 from edgeloop.runtime.config import LEAST_CHUNK_BYTES, BrokerSettings
 from edgeloop.runtime.pace import Backoff
@@ -59,6 +59,8 @@ class Link:
     Attributes:
         number: counts the connections: an acknowledgement belongs to one.
         packet: bytes of the largest packet that the broker takes; None for any.
+        takeovers: counts the connections that were lost to another client of this id, as far as
+            the broker or this client's presence tells.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Link:
     ) -> None:
         self.number = 0
         self.packet: int | None = None
+        self.takeovers = 0
         self._client, self._broker = client, broker
         self._listeners, self._warnings, self._patience = listeners, warnings, patience
         self._settled = threading.Event()  # the first connection is up and subscribed, or refused
@@ -255,6 +258,8 @@ class Link:
             return
         taken = explained and reason.value == TAKEN_OVER
         self._backoff.lost(lasted, taken)
+        known = self._backoff.brief >= LOOK_FROM and self._rivals.found == "another"
+        self.takeovers += taken or known
         pause = self._schedule_reconnect()
         address = self._broker.address
         said = WORDLESS if reason.value == UNSPECIFIED and not explained else str(reason)

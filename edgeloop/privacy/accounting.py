@@ -12,15 +12,19 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import module_from_spec
 from typing import Any
 
 from edgeloop.errors import ConfigError
+from edgeloop.runtime import modules
 from edgeloop.runtime.config import PrivacySettings
 
 NOTE = "epsilon"
 """The name of the note beside an answer that tells what its device has spent."""
 
 MAX_EPSILON = 1e9
+
+_RDP = "opacus.accountants.analysis.rdp"
 
 ORDERS = (
     *(1 + tenths / 10 for tenths in range(1, 100)),
@@ -93,13 +97,23 @@ def _divergences(noise: float, rate: float) -> Any:
     return _rdp().compute_rdp(q=rate, noise_multiplier=noise, steps=1, orders=ORDERS)
 
 
+@lru_cache(maxsize=1)
 def _rdp() -> Any:
+    """Return opacus' accounting: this one module, without its package, which trains with torch."""
     try:
-        from opacus.accountants.analysis import rdp
+        spec = modules.find(_RDP)
+        if spec is not None and spec.loader is not None:
+            rdp = module_from_spec(spec)
+            spec.loader.exec_module(rdp)
+            return rdp
     except ImportError as error:
-        problem = "is counted by opacus, which is not installed"
-        raise ConfigError("privacy", problem, "pip install 'edgeloop[privacy]'") from error
-    return rdp
+        raise _absent() from error
+    raise _absent()
+
+
+def _absent() -> ConfigError:
+    problem = "is counted by opacus, which is not installed"
+    return ConfigError("privacy", problem, "pip install 'edgeloop[privacy]'")
 
 
 def check() -> None:

@@ -301,3 +301,8 @@ def predict_topic(task: str, device: str) -> str:
 def predicted_topic(task: str, device: str) -> str:
     """Return above which a device's classifier may answer, at a broker with rights by name."""
     return f"{ROOT}/{task}/predicted/{device}"
+
+
+def server_topic(task: str, device: str) -> str:
+    """Return where a server of a device's classifier says whether it is there."""
+    return f"{predicted_topic(task, device)}/server"

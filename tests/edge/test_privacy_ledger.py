@@ -20,6 +20,7 @@ from edge.agent.task_session import DeviceContext, load_context, open_session
 from edgeloop import data
 from edgeloop.client import Release
 from edgeloop.errors import ConfigError, ModelError, RunError
+from edgeloop.privacy import accounting
 from edgeloop.privacy.accounting import Event, epsilon
 from edgeloop.protocol.task import Contract
 from edgeloop.runtime.config import PrivacySettings
@@ -156,10 +157,20 @@ def test_a_task_that_the_device_does_not_want(
         open_session(mine, asked(source, **changes))
 
 
+class WithoutOpacus:
+    """A finder by which it is not installed."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name.split(".")[0] == "opacus":
+            raise ModuleNotFoundError(name, name=name)
+
+
 def test_a_device_that_cannot_count_takes_no_part(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "opacus.accountants.analysis", None)
+    monkeypatch.setattr(sys, "meta_path", [WithoutOpacus, *sys.meta_path])
+    accounting._rdp.cache_clear()
     mine = device(source, tmp_path / "device", PolicySettings())
     with pytest.raises(ConfigError, match=r"not installed; pip install 'edgeloop\[privacy\]'"):
         open_session(mine, asked(source))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import py_compile
 import re
 import shutil
 import subprocess
@@ -68,6 +69,9 @@ def test_an_image_has_what_its_own_build_left_and_no_more(target: str) -> None:
     assert "pip install --no-cache-dir --no-compile " in build.text
     assert "python3 tools/slim_site.py /opt/edgeloop \\\n" in build.text
     assert dockerfile.compiled(target)
+    compiling = f'-c "import {dockerfile.compiled(target)}"'
+    drops = f"{compiling} \\\n && python3 tools/slim_site.py --compiled /opt/edgeloop\n"
+    assert (drops in build.text) == dockerfile.drops_sources(target) == (target == "aggregator")
 
 
 def test_the_bill_has_every_package(tmp_path: Path) -> None:
@@ -92,6 +96,8 @@ def test_an_environment_is_slimmed(tmp_path: Path) -> None:
     ]
     kept = ["a/b.py", "torch/lib/libtorch.so", "torch/__init__.py", "onnx/backend/base.py"]
     kept += ["torch/bin/torch_shm_manager"]  # torch is not imported without it
+    gone += ["scipy/linalg/a.py", "scipy.libs/libblas.so", "scipy/special/_basic.py"]
+    kept += ["scipy/__init__.py", "scipy/special/__init__.py", "scipy/special/_special_ufuncs.so"]
     for name in (*gone, *kept):
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).write_text("x")
@@ -101,6 +107,31 @@ def test_an_environment_is_slimmed(tmp_path: Path) -> None:
     there = {each.relative_to(site).as_posix() for each in site.rglob("*") if each.is_file()}
     assert there == set(kept)
     assert not (site / "a" / "tests").exists()
+    special = (site / "scipy" / "special" / "__init__.py").read_text()
+    assert special == "from ._special_ufuncs import binom, log_ndtr\n"
+
+
+def test_what_is_compiled_needs_no_source_but_ours_does(tmp_path: Path) -> None:
+    site = tmp_path / "lib" / "python3.11" / "site-packages"
+    texts = {"a/b.py": "x = 1", "a/c.py": "x = 1", "edgeloop/d.py": "x = 1"}
+    texts["torch/config.py"] = "install_config_module(module)"
+    compiled = [each for each in texts if each != "a/c.py"]
+    for name, text in texts.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    for name in compiled:
+        py_compile.compile(str(site / name))
+    script = ROOT / "tools" / "slim_site.py"
+    subprocess.run([sys.executable, script, "--compiled", tmp_path], check=True)
+    there = {each.relative_to(site).as_posix() for each in site.rglob("*.py*") if each.is_file()}
+    sources = {each for each in there if each.endswith(".py")}
+    assert sources == {"a/c.py", "edgeloop/d.py", "torch/config.py"}
+    assert "a/b.pyc" in there
+    code = "import a.b; assert a.b.x == 1; print(a.b.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=site, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip().endswith("a/b.pyc")
 
 
 def test_every_argument_with_a_value_is_known_where_it_is_used() -> None:

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import tomli_w
 
+from edgeloop.privacy import accounting
+from edgeloop.runtime.config import PrivacySettings
 from tests import dockerfile, one_device
 from tests.helm.chart import ROOT
 from tests.processes import running
@@ -38,6 +40,49 @@ cost = accounting.round_cost(
     PrivacySettings(), samples=100, batch_size=10, epochs=1, prototypes=True
 )
 print(accounting.epsilon(cost, 1e-5))
+"""
+LEARNS = """
+import pkgutil, importlib, torch
+import edgeloop.algorithms, edgeloop.models, edgeloop.generators.triton
+for each in pkgutil.iter_modules(edgeloop.algorithms.__path__, "edgeloop.algorithms."):
+    importlib.import_module(each.name)
+weights = torch.nn.Parameter(torch.ones(3))
+for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+    weights.sum().backward()
+    kind([weights], 0.1).step()
+assert torch.linalg.svd(torch.ones(2, 3))[1].shape == (2,)
+"""
+REACHES = """
+import io, onnx.checker, numpy, sqlalchemy
+from onnx import TensorProto, helper
+from PIL import Image
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+from cloud.aggregator import database
+from edgeloop.errors import UnavailableError
+
+for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"):
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(file, kind)
+    assert Image.open(file).convert("L").resize((2, 2)).size == (2, 2)
+value = helper.make_tensor_value_info("a", TensorProto.FLOAT, [1])
+other = helper.make_tensor_value_info("b", TensorProto.FLOAT, [1])
+node = helper.make_node("Identity", ["a"], ["b"])
+onnx.checker.check_model(helper.make_model(helper.make_graph([node], "g", [value], [other])))
+registry = CollectorRegistry()
+Counter("a", "b", registry=registry).inc()
+assert b"a_total 1.0" in generate_latest(registry)
+OTLPSpanExporter("http://127.0.0.1:9/").shutdown()
+try:
+    InferenceServerClient("127.0.0.1:9").is_server_live()
+except InferenceServerException as error:
+    print(error.status())
+try:
+    database.connect("postgresql://a@127.0.0.1:9/b", 1.0)
+except UnavailableError as error:
+    print(error)
 """
 
 
@@ -64,6 +109,19 @@ def give_bytecode(place: Path) -> None:
             there.symlink_to(compiled)
 
 
+def imported_bytecode(place: Path, target: str) -> list[Path]:
+    """Return the bytecode of what an image imports as it is built."""
+    code = f"""
+import sys, {dockerfile.compiled(target)}
+specs = [vars(each).get("__spec__") for each in list(sys.modules.values())]
+print(*(each.cached for each in specs if each is not None and each.cached))
+"""
+    done = run(place, code)
+    assert done.returncode == 0, done.stderr
+    found = [Path(each) for each in done.stdout.split()]
+    return [each for each in found if each.is_relative_to(place) and each.exists()]
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Return an image's site-packages, made once."""
@@ -74,6 +132,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         if not place.exists():
             slim_site.assemble(set(dockerfile.extras(target).split(",")), place)
             give_bytecode(place)
+            if dockerfile.drops_sources(target):
+                slim_site.drop_sources(place, imported_bytecode(place, target))
         return place
 
     return made
@@ -123,9 +183,37 @@ def test_an_aggregator_and_an_agent_do_a_task(
 
 
 def test_privacy_is_trained_and_counted(site: Callable[[str], Path]) -> None:
+    """To the bit as where all of scipy is."""
     done = run(site("agent"), PRIVATE)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) > 0
+    cost = accounting.round_cost(
+        PrivacySettings(), samples=100, batch_size=10, epochs=1, prototypes=True
+    )
+    assert done.stdout.strip() == repr(accounting.epsilon(cost, 1e-5))
+
+
+@pytest.mark.parametrize("target", ["aggregator", "agent"])
+def test_every_algorithm_and_optimiser_is_there(target: str, site: Callable[[str], Path]) -> None:
+    code = LEARNS if target == "aggregator" else LEARNS.replace(", edgeloop.generators.triton", "")
+    done = run(site(target), code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_aggregator_reaches_what_it_works_with(site: Callable[[str], Path]) -> None:
+    """Its libraries are loaded: pictures, ONNX, metrics, traces; Triton and PostgreSQL are away."""
+    done = run(site("aggregator"), REACHES)
+    assert done.returncode == 0, done.stderr
+    triton, ledger = done.stdout.splitlines()
+    assert triton == "StatusCode.UNAVAILABLE"
+    assert "127.0.0.1:9/b: cannot be reached; start it" in ledger
+
+
+def test_an_authority_signs_and_serves_with_an_aggregators_packages(
+    tmp_path: Path, site: Callable[[str], Path]
+) -> None:
+    done = run(site("aggregator"), COMMAND, "ca", "init", "--folder", str(tmp_path / "ca"))
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "ca").glob("*.crt"))
 
 
 def test_a_library_keeps_what_is_loaded(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
+from cloud.aggregator.ledger import Ledger
 from edgeloop import algorithms
 from edgeloop.errors import ConfigError
 from edgeloop.mqtt import leaving
@@ -330,10 +331,18 @@ def test_what_cannot_be_taken_out_says_so(scene: Scene) -> None:
 
 def test_who_cannot_leave(scene: Scene) -> None:
     assert "x is no device of leaving" in said(scene, 2, "aggregator", "--forget-device", "x")
-    assert "cannot be opened" in said(scene, 2, "aggregator", "--forget-device", "c")
+    not_begun = f"task leaving: has not begun: there is no {scene.folder}/task/ledger.sqlite; "
+    for option, remedy in (
+        (("--forget-device", "c"), "no device has contributed yet: take its name out of cohort."),
+        (("--evict", "c"), "name the device in cohort.evicted, or start the aggregator first"),
+        (("--record", str(scene.folder / "record.json")), "start its aggregator first"),
+    ):
+        assert not_begun + remedy in said(scene, 2, "aggregator", *option)
+    assert not (scene.folder / "task").exists(), "nor does asking begin it"
     (scene.folder / "task").mkdir()
+    Ledger.open(f"sqlite:///{scene.folder}/task/ledger.sqlite").close()
     found = said(scene, 2, "aggregator", "--forget-device", "c")
-    assert "the ledger: holds no run of leaving" in found
+    assert "the ledger: holds no run of leaving: it has not begun; start its aggregator" in found
     found = said(scene, 2, "agent", "--leave", name="c")
     assert "task: leaving, of which the broker keeps no contract" in found
     some = Scene(scene.folder, scene.broker, ("a", "b"))

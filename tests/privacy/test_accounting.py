@@ -1,9 +1,14 @@
 import math
+import subprocess
+import sys
 
 import pytest
 from opacus.accountants import RDPAccountant
+from opacus.accountants.analysis import rdp
 
+from edgeloop.privacy import accounting
 from edgeloop.privacy.accounting import (
+    ORDERS,
     Event,
     epsilon,
     epsilon_notes,
@@ -23,6 +28,20 @@ def test_epsilon_is_the_librarys() -> None:
     found = epsilon([TRAINING, Event(8.0, 1.0, 5)], 1e-5)
     assert found <= theirs.get_epsilon(1e-5, alphas)  # more orders, a tighter bound
     assert found == pytest.approx(theirs.get_epsilon(1e-5), rel=1e-6)
+
+
+def test_it_is_the_librarys_module_without_the_library() -> None:
+    """To the bit; the package would bring torch along."""
+    theirs = rdp.compute_rdp(q=0.01, noise_multiplier=1.1, steps=1, orders=[*ORDERS])
+    assert accounting._divergences(1.1, 0.01).tolist() == theirs.tolist()
+    code = """
+import sys
+from edgeloop.privacy import accounting
+print(accounting.epsilon([accounting.Event(1.1, 0.01, 500)], 1e-5))
+print({"torch", "opacus"} & sys.modules.keys())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [repr(epsilon([TRAINING], 1e-5)), "set()"]
 
 
 def test_epsilon_of_one_gaussian_is_the_formulas() -> None:

@@ -38,6 +38,7 @@ def test_who_has_no_part_is_not_in_it() -> None:
         "user CN=press-1,OU=presses",
         "topic read plant-3/edgeloop/v1/presses/predict/press-1",
         "topic write plant-3/edgeloop/v1/presses/predicted/press-1/#",
+        "topic read plant-3/edgeloop/v1/presses/predicted/press-1/server",
         "topic read plant-3/edgeloop/v1/presses/contract",
         "topic read plant-3/edgeloop/v1/presses/round",
         "topic read plant-3/edgeloop/v1/presses/broadcast/#",

@@ -32,7 +32,7 @@ from edge.agent.predict import open_model
 from edge.serving.answers import Answering
 from edge.serving.measured import Measured
 from edge.serving.model_in_use import ModelInUse
-from edge.serving.mqtt import STATUS
+from edge.serving.mqtt import ANOTHER, STATUS
 from edgeloop.models import build
 from edgeloop.protocol.task import predict_topic
 from edgeloop.runtime import pictures
@@ -76,10 +76,14 @@ class Served:
     url: str
     folder: Path
     process: "subprocess.Popen[str]"
+    log: Path
 
     @property
     def model(self) -> Path:
         return self.folder / "model.onnx"
+
+    def said(self) -> str:
+        return self.log.read_text()
 
     def ask(self, body: bytes, kind: str = "application/octet-stream") -> httpx.Response:
         url = f"{self.url}/v1/predict?all=true"
@@ -97,15 +101,16 @@ def served(
     folder: Path, *more: str, table: str = "", broker: BrokerSettings | None = None
 ) -> Iterator[Served]:
     """Run the command on a device's folder."""
-    port, config = free_port(), folder.with_suffix(".toml")
+    port = free_port()
+    config, log = (folder.with_name(f"{port}.{end}") for end in ("toml", "log"))
     connect = "" if broker is None else f'[broker]\nhost = "127.0.0.1"\nport = {broker.port}\n'
     config.write_text(
         f'name = "one"\ntask = "t"\nfolder = "{folder}"\n{connect}[data]\nsource = "none"\n'
         f"[serve]\nport = {port}\n{table}\n"
     )
     words = [sys.executable, "-c", SERVE, "--config", str(config), *more]
-    with running(words, stderr=subprocess.DEVNULL) as process:
-        yield Served(f"http://127.0.0.1:{port}", folder, process)
+    with log.open("w") as file, running(words, stderr=file) as process:
+        yield Served(f"http://127.0.0.1:{port}", folder, process, log)
 
 
 @pytest.fixture(scope="module")
@@ -461,6 +466,56 @@ def test_a_request_by_mqtt_is_answered_where_it_asks(
         assert 'edgeloop_serve_requests_total{by="mqtt",status="200"} 3' in metrics
 
 
+@pytest.mark.broker
+def test_a_second_server_of_a_folder_is_refused(broker: BrokerSettings, tmp_path: Path) -> None:
+    """By MQTT; by HTTP alone each has a port of its own."""
+    folder = tmp_path / "device"
+    write(folder / "model.onnx", 2)
+    with served(folder, table="mqtt = true", broker=broker) as first:
+        wait_until(first.ready)
+        with served(folder, table="mqtt = true", broker=broker) as second:
+            assert second.process.wait(60) == 73
+        said = second.said()
+        assert f"folder {folder}: another edgeloop serve answers this device's requests" in said
+        assert "or set mqtt = false in [serve] for this one" in said
+        assert "Traceback" not in said
+        with served(folder) as plain:
+            wait_until(plain.ready)
+            assert "edgeloop_serve_mqtt" not in httpx.get(f"{plain.url}/metrics").text
+
+
+def connected(found: Served) -> bool:
+    return "edgeloop_serve_mqtt_connected 1" in httpx.get(f"{found.url}/metrics").text
+
+
+@pytest.mark.broker
+def test_two_servers_of_one_name_tell_of_each_other(broker: BrokerSettings, tmp_path: Path) -> None:
+    """Neither ends, the last to connect answers, and each says so; one of them is enough."""
+    topic, table = predict_topic("t", "one"), "mqtt = true"
+    here, there = (tmp_path / name / "device" for name in ("here", "there"))
+    for seed, folder in enumerate((here, there)):
+        write(folder / "model.onnx", seed)
+    with (
+        served(here, table=table, broker=broker) as first,
+        Requester(broker, "answers/me") as requester,
+    ):
+        wait_until(first.ready)
+        wait_until(lambda: connected(first))
+        with served(there, table=table, broker=broker) as second:
+            wait_until(second.ready)
+            for each in (first, second):
+                wait_until(lambda each=each: ANOTHER in each.said(), 30)  # type: ignore[misc]
+            assert [each.process.poll() for each in (first, second)] == [None, None]
+            assert all(each.ask(picture()).status_code == 200 for each in (first, second))
+            assert (
+                "edgeloop_serve_mqtt_taken_over_total 0"
+                not in httpx.get(f"{first.url}/metrics").text
+            )
+        wait_until(lambda: requester.hears(topic), 30)
+        answer = json.loads(requester.ask(topic, picture(), correlation=b"1").payload)
+        assert answer["predictions"][0]["label"] == NAMES[0]
+
+
 def test_it_needs_neither_torch_nor_onnx(tmp_path: Path) -> None:
     lean = (
         "import sys\nclass Lean:\n    def find_spec(self, name, path=None, target=None):\n"
@@ -472,7 +527,7 @@ def test_it_needs_neither_torch_nor_onnx(tmp_path: Path) -> None:
     model = write(tmp_path / "model.onnx", 0)
     words = [sys.executable, "-c", lean + SERVE, str(model), "--port", str(port)]
     with running(words, stderr=subprocess.DEVNULL) as process:
-        found = Served(f"http://127.0.0.1:{port}", tmp_path, process)
+        found = Served(f"http://127.0.0.1:{port}", tmp_path, process, tmp_path)
         wait_until(found.ready)
         assert found.ask(picture()).json()["predictions"][0]["label"] == "ant"
         process.terminate()

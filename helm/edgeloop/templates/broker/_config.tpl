@@ -72,6 +72,7 @@ rights.acl: |
   pattern read edgeloop/v1/+/receipt/%u
   pattern read edgeloop/v1/+/predict/%u
   pattern write edgeloop/v1/+/predicted/%u/#
+  pattern read edgeloop/v1/+/predicted/%u/server
   pattern read edgeloop/v1/+/desired/%u/+
   pattern read edgeloop/v1/+/shipped/#
   pattern write edgeloop/v1/+/applied/%u/+
