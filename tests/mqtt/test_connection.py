@@ -94,10 +94,11 @@ def test_another_process_with_the_same_name_is_told_by_its_presence(
 ) -> None:
     """The broker does not say who took the connection, and what it keeps does."""
     with (
-        MqttConnection(broker, "me", [], presence="p"),
-        MqttConnection(broker, "me", [], presence="p"),
+        MqttConnection(broker, "me", [], presence="p") as first,
+        MqttConnection(broker, "me", [], presence="p") as second,
     ):
         wait_until(lambda: "short while: there is another client with the id me;" in caplog.text)
+        wait_until(lambda: first.takeovers + second.takeovers > 0)
     assert "stop the other process, or give this one another name" in caplog.text
 
 
@@ -110,6 +111,7 @@ def test_a_link_that_does_not_hold_is_no_other_process(
     ):
         wait_until(lambda: "short while: the link does not hold (a weak" in caplog.text)
         assert connection.receive(10) == Reconnected()
+        assert connection.takeovers == 0
     assert "another client" not in caplog.text
 
 
@@ -141,6 +143,7 @@ def test_a_broker_that_says_who_took_the_connection_is_believed(
     ):
         wait_until(lambda: "while: there is another client with the id me;" in caplog.text)
         assert connection.receive(10) == Reconnected()
+        assert connection.takeovers == 1
 
 
 def test_what_is_not_acknowledged_comes_again(broker: BrokerSettings) -> None:

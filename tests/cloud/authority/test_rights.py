@@ -71,7 +71,7 @@ def test_emqx_says_the_same() -> None:
         '{allow, {user, "CN=press-1,OU=presses"}, all, ["edgeloop/v1/presses/presence/press-1"]}.'
     )
     assert rules[-1] == "{deny, all}."
-    assert sum("subscribe, [" in rule for rule in rules) == 7
+    assert sum("subscribe, [" in rule for rule in rules) == 8
 
 
 def test_the_command_prints_them(here: Site, capsys: pytest.CaptureFixture[str]) -> None:
