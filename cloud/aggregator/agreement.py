@@ -177,7 +177,7 @@ def _held(settings: TaskSettings, begun: str | None) -> Base:
     """Return a task's base: fetched, copied or computed if the task's folder has none yet."""
     if settings.base is not None and is_one(settings.base):
         patience = min(settings.cohort.give_up_seconds, remote.PATIENCE_SECONDS)
-        return Base.read(remote.held(settings.base, settings.folder / "bases", patience))
+        return Base.read(remote.held(settings.base, settings.folder / "bases", patience, begun))
     if settings.base not in (None, bases.AUTO):
         return _named(settings.base, settings.folder / "bases", begun)
     place = settings.folder / "base"

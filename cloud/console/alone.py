@@ -38,13 +38,15 @@ class _Mix(BaseModel):
 
 class _Gate(BaseModel):
     keeps: str = ""
-    old_run: str = ""
+    old_run: str | None = None
 
 
 class _Device(BaseModel):
     """As much of a device's summary."""
 
     run: str = ""
+    epsilon: float | None = None
+    onnx: str | None = ""
     mix: _Mix = _Mix()
     gate: _Gate | None = None
 
@@ -116,11 +118,16 @@ def _by_name(devices: list[str], local: _Local) -> Mapping[str, float]:
 
 
 def _with_uses(reported: Reported, ended: Mapping[str, _Device]) -> Reported:
-    """Say what devices have put into use at this run's end, where they say nothing else."""
+    """Say what devices have put into use at this run's end, where they say nothing else.
+
+    Not of one with a privacy budget: its own data have chosen it.
+    """
 
     def with_it(device: ReportedDevice) -> ReportedDevice:
         summary = ended.get(device.name)
         if device.reason or summary is None or summary.run != reported.run:
+            return device
+        if summary.epsilon is not None:
             return device
         return device.model_copy(update={"reason": in_use(summary.model_dump())})
 

@@ -90,7 +90,12 @@ def put(place: Path, facts: Manifest, graph: bytes) -> Manifest:
     return placing.put(place, graph, ".fetched-", **fields)
 
 
-def held(reference: str, folder: Path, patience_seconds: float = PATIENCE_SECONDS) -> Path:
+def held(
+    reference: str,
+    folder: Path,
+    patience_seconds: float = PATIENCE_SECONDS,
+    begun: str | None = None,
+) -> Path:
     """Return the folder of a base that is fetched once and held to, whatever its server does.
 
     One that is damaged is fetched again.
@@ -99,12 +104,29 @@ def held(reference: str, folder: Path, patience_seconds: float = PATIENCE_SECOND
         reference: of the base.
         folder: where bases are kept.
         patience_seconds: for which a server that does not answer is asked again.
+        begun: the identity that a run began with: no other base is fetched.
+
+    Raises:
+        BaseError: as `fetch`, and if the server does not have that identity.
+        UnavailableError: if it does not answer.
     """
     remote = parse(reference)
     place = folder / f"fetched-{remote.key}"
     if placing.there(place) is None:
-        fetch(remote, place, patience_seconds)
+        known = remote if begun is None else _of_identity(remote, begun, patience_seconds)
+        fetch(known, place, patience_seconds)
     return place
+
+
+def _of_identity(remote: Remote, sha256: str, patience_seconds: float) -> Remote:
+    """Return the version of a base that has an identity, whichever is the newest."""
+    versions = listed(remote.root, patience_seconds).get(remote.name, {})
+    alike = [version for version, identity in versions.items() if identity == sha256]
+    if not alike:
+        problem = f"{remote.root} has no {remote.name!r} that is the base the run began with"
+        remedy = "write that version there again, or begin a new run in another folder"
+        raise BaseError("base", f"{problem} ({sha256[:12]}...)", remedy)
+    return replace(remote, version=max(alike), sha256=sha256)
 
 
 def stored(reference: str, store: Path, patience_seconds: float = PATIENCE_SECONDS) -> Path:

@@ -212,7 +212,8 @@ def _domains(layout: ClassLayout, photos: Sequence[Photo]) -> NDArray[np.int64] 
 def _log_merged(folder: Path, photos: Sequence[Photo]) -> None:
     """Say where all classes hold the same folders once more: those may be the classes."""
     below: defaultdict[str, set[str]] = defaultdict(set)
-    for each in photos:
+    dealt = [each for each in photos if each.domain]  # a part may have classes without domains
+    for each in dealt:
         inside = each.path.relative_to(folder).parts[:-1]
         inside = inside[inside.index(each.domain) + 1 :]
         inside = inside[inside.index(each.label) + 1 :]
@@ -225,7 +226,7 @@ def _log_merged(folder: Path, photos: Sequence[Photo]) -> None:
             folder,
             ", ".join(sorted(below)),
             ", ".join(sorted(held)),
-            folder / photos[0].domain,
+            folder / dealt[0].domain,
         )
 
 

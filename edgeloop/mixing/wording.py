@@ -1,11 +1,14 @@
 """What a device puts into use, as a sentence: what was chosen, why, and what it is worth."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 
 def in_use(summary: Mapping[str, Any]) -> str:
-    """Say what a device's `summary.json` tells of the model in use; nothing without a mixture.
+    """Say what a device's `summary.json` tells of the model in use.
+
+    Nothing without a mixture, or if no model was written.
 
     Args:
         summary: with `mix`: `weight` and `why`, and where there were test samples, their number and
@@ -14,11 +17,15 @@ def in_use(summary: Mapping[str, Any]) -> str:
     """
     mix, gate = summary.get("mix") or {}, summary.get("gate") or {}
     if gate.get("keeps") == "old":
-        return f"in use: still the model of run {gate['old_run']}, better on held-out samples"
-    if not isinstance(mix.get("weight"), int | float):
+        which = f"of run {gate['old_run']}" if gate.get("old_run") else "that was there"
+        return f"in use: still the model {which}, better on held-out samples"
+    weight = mix.get("weight")
+    if not isinstance(weight, int | float) or not math.isfinite(weight):
         return ""
-    weight = mix["weight"]
-    chosen = f"in use: a mixture, {weight:.0%} together and {1 - weight:.0%} alone"
+    if "onnx" in summary and summary["onnx"] is None:
+        return ""
+    digits = 1 if round(weight, 2) in (0, 1) else 0
+    chosen = f"in use: a mixture, {weight:.{digits}%} together and {1 - weight:.{digits}%} alone"
     if weight in (0, 1):
         chosen = f"in use: {'what was learned together' if weight else 'what was learned alone'}"
     why = f" ({mix['why']})" if mix.get("why") else ""

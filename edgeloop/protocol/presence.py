@@ -56,7 +56,7 @@ class Presence(Growing):
     settled: Annotated[int, Field(ge=0, le=wire.MAX_FRAME)] | None = None
     reason: Annotated[str, Field(max_length=LONGEST_REASON)] = ""
     version: Annotated[str, Field(max_length=32)] = ""
-    in_use: Annotated[str, Field(max_length=LONGEST_REASON)] = ""
+    in_use: Annotated[str, Field(max_length=LONGEST_REASON), wire.Since(1)] = ""
     since: Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)] = 0.0
 
     def text(self) -> str:

@@ -1,5 +1,6 @@
 """A task's base that is damaged in its folder or too large, and a state of many devices."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,27 @@ def test_a_damaged_one_from_a_server_is_fetched_again(wanted: Wanted, tmp_path: 
         damage(settings.folder)
         assert identity(settings, begun) == begun
     assert identity(settings, begun) == begun
+
+
+def test_a_damaged_one_is_not_replaced_by_its_servers_newer_one(
+    wanted: Wanted, tmp_path: Path
+) -> None:
+    begun = write_base(tmp_path / "base", shape=SHAPE)
+    newer = write_base(tmp_path / "newer", 2.0, SHAPE)
+    assert newer != begun
+    repository.write(tmp_path / "base", tmp_path / "models", "faces", 1)
+    repository.write(tmp_path / "newer", tmp_path / "models", "faces", 2)
+    with serving(tmp_path / "models") as root:
+        settings = wanted(base=f"{root}/faces")
+        assert identity(settings, begun) == begun
+        damage(settings.folder)
+        assert identity(settings, begun) == begun
+    shutil.rmtree(tmp_path / "models")
+    repository.write(tmp_path / "newer", tmp_path / "models", "faces", 2)
+    with serving(tmp_path / "models", port=int(root.rpartition(":")[2])):
+        damage(settings.folder)
+        with pytest.raises(BaseError, match=r"no 'faces' that is the base the run began with"):
+            identity(settings, begun)
 
 
 def test_a_damaged_one_that_was_computed_is_computed_again(

@@ -108,6 +108,19 @@ def test_folders_within_domains_that_recur_are_pointed_out(
     assert not [each for each in caplog.messages if "once more" in each]
 
 
+@pytest.mark.parametrize(
+    ("tests", "classes"), [("sketch/", ("cat", "dog", "sketch")), ("", ("cat", "dog"))]
+)
+def test_a_part_without_domains_of_its_own(
+    tests: str, classes: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trains = [f"train/{domain}/{kind}" for domain in ("art", "photo") for kind in ("cat", "dog")]
+    places = [*trains, *(f"test/{tests}{kind}" for kind in ("cat", "dog"))]
+    draw(tmp_path, [f"{place}/{number}.png" for place in places for number in range(2)])
+    assert data.read(str(tmp_path)).class_names == classes
+    assert not [each for each in caplog.messages if "once more" in each]
+
+
 def test_an_empty_photo_is_called_so(tmp_path: Path) -> None:
     draw(tmp_path, ["ok/1.png", "bad/1.png"])
     (tmp_path / "ok/2.png").write_bytes(b"")

@@ -29,6 +29,14 @@ WORTH = {"mixed": 0.505, "alone": 0.469, "together": 0.349}
             {"mix": MIX, "gate": {"keeps": "old", "old_run": "r1"}},
             "in use: still the model of run r1, better on held-out samples",
         ),
+        (
+            {"mix": MIX, "gate": {"keeps": "old", "old_run": None}},
+            "in use: still the model that was there, better",
+        ),
+        ({"mix": {"weight": 0.996}}, "in use: a mixture, 99.6% together and 0.4% alone"),
+        ({"mix": {"weight": float("nan")}}, ""),
+        ({"mix": MIX, "onnx": None}, ""),
+        ({"mix": MIX, "onnx": "model.onnx"}, "in use: a mixture, 25%"),
     ],
 )
 def test_what_is_said(summary: dict[str, Any], sentence: str) -> None:

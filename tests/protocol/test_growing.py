@@ -23,6 +23,7 @@ MESSAGES = (
     OPENING,
     receipt("r", 3, "0" * 64, Verdict.LATE, "its round is over"),
     Presence(state="training", run="r", round=3),
+    Presence(state="sleeping", run="r", in_use="in use: a mixture"),
     ORDER,
     outcome(ORDER, "applied"),
 )

@@ -121,8 +121,14 @@ def test_what_an_ended_device_has_put_into_use_is_told(tmp_path: Path) -> None:
     sighting = seen("a", "b", agents=(("b", tmp_path),))
     assert sighting.reported is not None
     run = sighting.reported.run
-    for summary_run, told_of in ((run, True), ("another run", False)):
-        (tmp_path / "summary.json").write_text(json.dumps({"run": summary_run, "mix": mix}))
+    for more, told_of in (
+        ({"run": run}, True),
+        ({"run": run, "onnx": "model.onnx", "gate": {"keeps": "new", "old_run": None}}, True),
+        ({"run": "another run"}, False),
+        ({"run": run, "onnx": None}, False),
+        ({"run": run, "epsilon": 2.0}, False),
+    ):
+        (tmp_path / "summary.json").write_text(json.dumps({"mix": mix, **more}))
         found = AloneRuns({}).added(sighting).reported
         assert found is not None
         quiet, ended = (each.reason for each in found.devices)
