@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
+from edge.agent.deployment import Deployment
 from edge.serving import http
 from edge.serving.answers import Answering
 from edge.serving.http import PREDICT, Server
@@ -111,3 +112,20 @@ def test_an_answer_that_cannot_be_sent_ends_nothing(
     answering = Answering(ModelInUse(tmp_path / "model.onnx"), Measured())
     assert answered(answering, ("bad", b"x"), ("a", b"x")) == (["503"], 2)
     assert "no topic that a client takes" in caplog.text
+
+
+def test_a_question_by_http_that_fails_is_answered(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: Deployment) -> Any:
+        raise RuntimeError("as nobody thought of")
+
+    monkeypatch.setattr(Deployment, "record", fails)
+    answering = Answering(ModelInUse(tmp_path / "model.onnx"), Measured())
+    server = Server(answering, ("127.0.0.1", 0), most_bytes=MOST, at_once=2)
+    with http.running(server), httpx.Client(trust_env=False) as client:
+        answer = client.get(f"http://127.0.0.1:{server.server_address[1]}/metrics")
+        assert (answer.status_code, "error" in answer.json()) == (500, True)
+        answer = client.get(f"http://127.0.0.1:{server.server_address[1]}/healthz")
+        assert answer.status_code == 200
+    assert "as nobody thought of" in caplog.text
