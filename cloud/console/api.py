@@ -17,6 +17,8 @@ from cloud.console.rollouts.service import Rollouts
 from cloud.console.store import Store
 from cloud.http.access import CALLER, MOST_BODY_BYTES, Role
 from cloud.http.access import Caller as Known
+from edgeloop.cohorts.roster import KINDS
+from edgeloop.errors import ConfigError, choose
 from edgeloop.remote.models import (
     Act,
     AuditEntry,
@@ -121,7 +123,10 @@ def _devices(router: APIRouter, store: Store) -> None:
         task: Asked = None, state: State = None, after: After = None, limit: Limit = 100
     ) -> Page[Device]:
         """List devices, by their tasks and names."""
-        return store.devices(task, state, after, limit)
+        found = store.devices(task, state, after, limit)
+        if state is not None and not found.items and state not in KINDS:  # newer devices have more
+            raise ConfigError("state", f"there is no {state!r}", choose(state, KINDS))
+        return found
 
     @router.get("/tasks/{task}/devices/{device}")
     def device(task: Name, device: Name) -> Device:

@@ -192,7 +192,11 @@ class Answering:
         notes = self._notes(session, traced)
         last = state.round >= session.contract.rounds
         sent = self.delivery.send(state, notes, again=again, last=last)
-        self._presence.say(State.ANSWERED, state.run, state.round)
+        broadcast, concluded = self._standing.broadcast, self._standing.concluded
+        if last and broadcast is not None and concluded == (state.run, broadcast[0]):
+            self._presence.say(State.SLEEPING, state.run)  # the run's results are there
+        else:
+            self._presence.say(State.ANSWERED, state.run, state.round)
         return sent
 
     def _notes(self, session: TaskSession, traced: Notes = NONE) -> Notes:

@@ -50,7 +50,7 @@ def device_settings(settings: DeviceSettings, name: str) -> DeviceSettings:
     of before each had its own; so is the one that it has enrolled into.
     """
     before = settings.folder
-    used = (before / STATE).exists() and device_of_folder(before) == name
+    used = os.path.exists(before / STATE) and device_of_folder(before) == name
     folder = before if used else before / name
     own = settings.enrolment and settings.enrolment / name
     return settings.model_copy(update={"name": name, "folder": folder, "enrolment": own})

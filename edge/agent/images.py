@@ -150,7 +150,11 @@ def array(data: bytes | bytearray, name: str) -> NDArray[np.uint8] | NDArray[np.
     dtype, shape, order, count = found
     if count > MOST_BYTES or count * dtype.itemsize != len(data) - end:
         raise DataError(name, "is an .npy file of another length than it says", "save it again")
-    array: NDArray[Any] = np.ndarray(shape, dtype, data, offset=end, order=order)
+    try:
+        array: NDArray[Any] = np.ndarray(shape, dtype, data, offset=end, order=order)
+    except ValueError as error:  # more sides than NumPy has, or too long ones beside one of 0
+        problem = f"is an .npy file of a shape that no array has ({error})"
+        raise DataError(name, problem, "save an array that the model takes") from error
     if dtype == np.uint8:
         return array
     with np.errstate(over="ignore"):  # `matching` refuses what is not finite

@@ -56,9 +56,13 @@ class PresenceTeller:
         reason: str = "",
         in_use: str = "",
     ) -> None:
-        """The device does something else from now on, if it does not do that already."""
+        """The device does something else from now on, if it does not do that already.
+
+        What it has put into use at a run's end stays said in all that it does in that run.
+        """
         with self._lock:
             before = self._said
+            in_use = in_use or (before.in_use if run == before.run else "")
             reason = reason or (self._note if state in NOTED else "")
             changes = {
                 "state": state.value,

@@ -249,8 +249,10 @@ class Agent:
         self._subscription.stop()
         if not self._answering.answer(session, opening, new):
             return None
-        concluded = standing.concluded == (opening.run, opening.digest)
-        if not last or standing.broadcast is None or concluded:
+        if not last or standing.broadcast is None:
+            return None
+        if standing.concluded == (opening.run, opening.digest):
+            self._presence.say(State.SLEEPING, opening.run)
             return None
         return self._conclude(session, opening, standing.broadcast[1])
 

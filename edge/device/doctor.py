@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from edge.agent.authority_client import Place
-from edge.agent.folder import device_settings
+from edge.agent.folder import LOCK, device_settings
 from edge.agent.settings import DeviceSettings
 from edge.device import looking, machine
 from edge.device.clock import look_at_authoritys_clock
@@ -91,11 +91,21 @@ def check_place(device: DeviceSettings, config: Path) -> None:
     """Refuse to look for a device's folder here, where it is beside its file: a service's is.
 
     Raises:
-        ConfigError: naming where the command is to run.
+        ConfigError: naming where the command is to run, or as whom, if it may not look there.
     """
-    beside = config.absolute().parent
-    if not device.folder.exists() and (beside / device.folder).is_dir():
-        problem = f"{device.folder} is not in {Path.cwd()}, and is in {beside}"
+    beside, folder = config.absolute().parent, device.folder
+    try:
+        is_here = folder.exists()
+        is_beside = not is_here and (beside / folder).is_dir()
+        (folder / LOCK).exists()  # a look into it
+    except OSError as error:
+        remedy = "name a folder that can be read"
+        if isinstance(error, PermissionError):
+            remedy = "run it as root or as the service's user"
+        problem = f"{folder} cannot be looked into ({error.strerror})"
+        raise ConfigError("folder", problem, remedy) from error
+    if is_beside:
+        problem = f"{folder} is not in {Path.cwd()}, and is in {beside}"
         remedy = f"run the command there, as the service does, or write whole paths into {config}"
         raise ConfigError("folder", problem, remedy)
 

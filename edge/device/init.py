@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edge.agent import architectures
 from edge.agent.settings import DeviceSettings
 from edge.device.describing import are_recordings, describe, describe_windows
 from edge.device.recordings import Asked, look
@@ -109,6 +110,8 @@ def init(  # noqa: PLR0913 - an option each
     """Inspect the data, ask for what is missing, and write the device's file."""
     if config.exists() and not force:
         raise RunError(str(config), "is there already", "name another --config, or give --force")
+    if architecture:
+        architectures.check(architecture)
     told = _enrolled(enrolment)
     wanted = {
         "task": _given("--task", task or told.get("task"), "The task to join"),

@@ -19,8 +19,14 @@ from edgeloop.cli import console
 from edgeloop.errors import ConfigError, InputError
 from edgeloop.runtime import atomic_files
 
-_MEMORY = re.compile(r"[1-9]\d*(\.\d+)?[KMGT]|[1-9]\d?%|100%|infinity")
-_CPU = re.compile(r"[1-9]\d*%")
+_MEMORY = re.compile(
+    r"(?P<size>\d{1,20}|\d{1,9}\.\d{1,9}(?=[KMGTPE]))(?P<unit>[KMGTPE]?)", re.ASCII
+)
+_SHARE = re.compile(r"(?P<percent>\d{1,7}(\.\d{1,2})?)%", re.ASCII)
+"""As systemd reads them (systemd.syntax, systemd.resource-control)."""
+
+LEAST_MEMORY, MOST_MEMORY = 2**20, 15 * 2**60
+"""Bytes: a smaller limit is a slip, such as 512 for 512M; systemd counts no further than to 16E."""
 
 UNITS = Path("etc/systemd/system")
 """Where an administrator's units are, below the root."""
@@ -54,7 +60,7 @@ def install(  # noqa: PLR0913 - an option each
 ) -> None:
     """Have systemd run the agent, from now on and at each start of the machine."""
     device = read(config, name)
-    percent = f"{cpu}%" if cpu.isdecimal() else cpu
+    percent = f"{cpu}%" if cpu.replace(".", "", 1).isdecimal() else cpu
     service = describe(device, config.resolve(), user, memory, percent)
     service = replace(service, name=name)
     if print_only:
@@ -115,12 +121,30 @@ def describe(
 
 
 def _check_limits(memory: str, cpu: str) -> None:
-    if not _MEMORY.fullmatch(memory):
-        remedy = "write it like 512M, 1.5G or 75%"
-        raise ConfigError("--memory", f"{memory!r} is no limit that systemd knows", remedy)
-    if cpu and not _CPU.fullmatch(cpu):
+    remedy = "write it like 512M, 1.5G or 75%"
+    if memory != "infinity" and not 0 < _percent(memory) <= 100:
+        bytes_ = _bytes(memory)
+        if not 0 < bytes_ <= MOST_MEMORY:
+            raise ConfigError("--memory", f"{memory!r} is no limit that systemd knows", remedy)
+        if bytes_ < LEAST_MEMORY:
+            raise ConfigError("--memory", f"{memory!r} is less than 1 MiB", remedy)
+    if cpu and not _percent(cpu) > 0:
         remedy = "write it like 50%, half of one core, or 150%"
         raise ConfigError("--cpu", f"{cpu!r} is no limit that systemd knows", remedy)
+
+
+def _percent(limit: str) -> float:
+    """Return what a share says; 0 if it is none."""
+    found = _SHARE.fullmatch(limit)
+    return 0.0 if found is None else float(found["percent"])
+
+
+def _bytes(limit: str) -> float:
+    """Return what a size says; 0 if it is none."""
+    found = _MEMORY.fullmatch(limit)
+    if found is None:
+        return 0.0
+    return float(found["size"]) * float(1024 ** " KMGTPE".index(found["unit"] or " "))
 
 
 def _command() -> Path:

@@ -1,5 +1,6 @@
 """Looks at the machine: its disk, its memory, its clock, the torch that it has."""
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -123,8 +124,8 @@ def look_at_torch(asked: str, root: Path = Path("/")) -> Finding:
 
 
 def is_at_work(folder: Path) -> bool:
-    """Return whether an agent holds a device's folder."""
-    if not (folder / LOCK).exists():
+    """Return whether an agent holds a device's folder, if this user may look into it."""
+    if not os.path.exists(folder / LOCK):  # Path's own raises where it may not
         return False
     try:
         with hold_folder(folder):

@@ -21,7 +21,7 @@ from edge.device import machine, systemd
 from edge.device.doctor import Name, check_place, read
 from edgeloop.cli import console
 from edgeloop.errors import InputError
-from edgeloop.mixing.wording import in_use
+from edgeloop.mixing.wording import accuracy_in_use, in_use
 from edgeloop.mqtt import tls
 from edgeloop.runtime import atomic_files
 
@@ -118,7 +118,7 @@ def _worth(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         summary = atomic_files.read_json(folder / SUMMARY)
         if record.get("in_use", {}).get("sha256") == summary["onnx_sha256"]:
             found["model_choice"] = in_use(summary) or None
-            found["model_accuracy"] = (summary.get("mix") or {}).get("mixed")
+            found["model_accuracy"] = accuracy_in_use(summary)
     return found
 
 

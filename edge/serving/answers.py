@@ -4,6 +4,7 @@ Shape suffixes: B inputs, C classes.
 """
 
 import json
+import logging
 import math
 import time
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from edge.serving.measured import Measured
 from edge.serving.model_in_use import ModelInUse, Serving
 from edgeloop.errors import DataError, ModelError
 from edgeloop.mixing import experts
+from edgeloop.runtime.pace import LogRateLimiter
+
+log = logging.getLogger(__name__)
 
 SHARE_DIGITS = 6
 """Of a probability, after the point."""
@@ -31,12 +35,15 @@ WHOLE = "all"
 
 OK, BAD_REQUEST, FAILED, UNAVAILABLE = 200, 400, 500, 503
 
+UNEXPECTED = "this request could not be answered; the server's log says why"
+
 
 class Answer(NamedTuple):
     """An answer.
 
     Attributes:
-        status: 200, 400 (the request is wrong), 500 (the classifier fails) or 503 (there is none).
+        status: 200, 400 (the request is wrong), 500 (the classifier or the server fails) or 503
+            (there is no classifier).
         body: JSON.
     """
 
@@ -57,9 +64,10 @@ class Answering:
     models: ModelInUse
     measured: Measured
     batching: Batching = field(default_factory=Batching)
+    _limiter: LogRateLimiter = field(default_factory=LogRateLimiter)
 
     def answer(self, body: bytes | bytearray, kind: str, by: str, whole: bool = False) -> Answer:
-        """Answer one request.
+        """Answer one request; an error that nobody thought of is logged, and answered by 500.
 
         Args:
             body: of the request.
@@ -68,7 +76,12 @@ class Answering:
             whole: whether it tells the probabilities and scores of all classes.
         """
         begun = time.perf_counter()
-        answer, count = self._answer(body, kind, whole)
+        try:
+            answer, count = self._answer(body, kind, whole)
+        except Exception:  # one request must not end the others
+            if self._limiter.allowed(by):
+                log.exception("a request by %s could not be answered", by)
+            answer, count = problem(FAILED, UNEXPECTED), 0
         self.measured.request(by, answer.status, count, time.perf_counter() - begun)
         return answer
 

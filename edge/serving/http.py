@@ -6,6 +6,7 @@ the interpreter to other threads meanwhile, and a device need not install a fram
 
 import hmac
 import json
+import logging
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -18,10 +19,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from edge.agent.deployment import Deployment
 from edge.serving import heads
-from edge.serving.answers import OK, WHOLE, Answer, Answering, problem
+from edge.serving.answers import OK, UNEXPECTED, WHOLE, Answer, Answering, problem
 from edge.serving.heads import HeadError
 from edge.serving.measured import CONTENT_TYPE
 from edgeloop.runtime.http_server import SILENT_SECONDS, LimitedServer, serving
+from edgeloop.runtime.pace import LogRateLimiter
+
+log = logging.getLogger(__name__)
 
 PREDICT, MODEL = "/v1/predict", "/v1/model"
 
@@ -69,6 +73,7 @@ class Server(LimitedServer):
         token: str | None = None,
     ) -> None:
         self.answering, self.most_bytes, self.token = answering, most_bytes, token
+        self.limiter = LogRateLimiter()
         self._waiting: dict[socket.socket, float] = {}  # for a request, since when
         super().__init__(address, _Handler, setting="serve.port", at_once=at_once, full=_FULL)
 
@@ -166,7 +171,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer how the server is, and what it has counted."""
         self.server.has_request(self.connection)
-        path = self.path.partition("?")[0]
+        try:
+            self._tell(self.path.partition("?")[0])
+        except OSError:  # as the base class takes a connection that is gone
+            raise
+        except Exception:
+            if self.server.limiter.allowed(""):
+                log.exception("GET %s could not be answered", self.path)
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, UNEXPECTED)
+
+    def _tell(self, path: str) -> None:
         if path == "/healthz":
             self._say(HTTPStatus.OK, b'{"alive": true}')
         elif path == "/readyz":

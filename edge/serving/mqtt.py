@@ -50,7 +50,11 @@ class Responder:
             self._look_for_another()
             event = self._connection.receive(TURN_SECONDS)
             if isinstance(event, Arrival):
-                self._take(event)
+                try:
+                    self._take(event)
+                except Exception:  # one request must not end the others
+                    if self._limiter.allowed("request"):
+                        log.exception("a request on %s could not be answered", event.topic)
                 event.acknowledge()
 
     def _look_for_another(self) -> None:

@@ -22,7 +22,7 @@ def in_use(summary: Mapping[str, Any]) -> str:
     weight = mix.get("weight")
     if not isinstance(weight, int | float) or not math.isfinite(weight):
         return ""
-    if "onnx" in summary and summary["onnx"] is None:
+    if _is_unwritten(summary):
         return ""
     digits = 1 if round(weight, 2) in (0, 1) else 0
     chosen = f"in use: a mixture, {weight:.{digits}%} together and {1 - weight:.{digits}%} alone"
@@ -30,6 +30,27 @@ def in_use(summary: Mapping[str, Any]) -> str:
         chosen = f"in use: {'what was learned together' if weight else 'what was learned alone'}"
     why = f" ({mix['why']})" if mix.get("why") else ""
     return f"{chosen}{why}{_worth(mix)}"
+
+
+def accuracy_in_use(summary: Mapping[str, Any]) -> float | None:
+    """Return the accuracy on test samples of the mixture that a device has put into use.
+
+    None without a mixture or test samples, if no model was written, and if the model before was
+    kept: what the summary tells is the new one's.
+
+    Args:
+        summary: as `in_use` takes it.
+    """
+    mix, gate = summary.get("mix") or {}, summary.get("gate") or {}
+    mixed = mix.get("mixed")
+    if gate.get("keeps") == "old" or _is_unwritten(summary):
+        return None
+    return mixed if isinstance(mixed, int | float) and math.isfinite(mixed) else None
+
+
+def _is_unwritten(summary: Mapping[str, Any]) -> bool:
+    """Tell whether a summary says that no model was written."""
+    return "onnx" in summary and summary["onnx"] is None
 
 
 def _worth(mix: Mapping[str, Any]) -> str:

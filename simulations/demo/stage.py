@@ -11,6 +11,7 @@ from PIL import Image
 
 from edgeloop import algorithms
 from edgeloop.data import Federation
+from edgeloop.mixing.wording import accuracy_in_use
 from edgeloop.runtime.ports import free_port
 
 
@@ -178,9 +179,8 @@ class DemoTask:
         return statistics.fmean(self.accuracy(number) for number in range(len(self.architectures)))
 
     def _mixed(self, number: int) -> float | None:
-        """Return the accuracy of a device's mixture; None where it has none."""
-        found: float | None = self.summary(number).get("mix", {}).get("mixed")
-        return found
+        """Return the accuracy of a device's mixture; None where it uses none of this run."""
+        return accuracy_in_use(self.summary(number))
 
     def network_accuracy(self) -> float | None:
         """Return the accuracy of the run's models themselves, the mean of the last half's rounds.

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from edgeloop.errors import RunError
+from edgeloop.mixing.wording import accuracy_in_use
 from edgeloop.runtime import wording
 from edgeloop.showing.rounds import damaged, read_round
 from simulations.report.losses import TRAIN_LOSS
@@ -51,13 +52,19 @@ class _Mix(_Written):
     mixed: float | None = None
 
 
+class _Gate(_Written):
+    keeps: str = ""
+
+
 class _Device(_Written):
     architecture: str | None = None
     train_samples: int | None = None
     test_samples: int | None = None
     accuracy_by_round: ByRound = Field(default_factory=list)
     bytes_by_round: dict[int, _Bytes] = Field(default_factory=dict)
-    mix: _Mix = Field(default_factory=_Mix)
+    onnx: str | None = ""
+    mix: _Mix | None = None
+    gate: _Gate | None = None
 
 
 class _LocalRun(_Written):
@@ -162,7 +169,7 @@ def _row(name: str, device: _Device, together: _FederatedRun, alone: float | Non
     last = list(_by_round(device.accuracy_by_round).values())[-1:]
     network = together.accuracy_by_device.get(name, last[0] if last else None)
     samples = (device.train_samples, device.test_samples)
-    mixed = device.mix.mixed
+    mixed = accuracy_in_use(device.model_dump(include={"onnx", "mix", "gate"}))
     if mixed is None or mixed == network:
         return Device(name, device.architecture, *samples, alone, network)
     return Device(name, device.architecture, *samples, alone, mixed, network)

@@ -262,11 +262,17 @@ def test_rollback_and_status_of_one_of_many_that_share_a_file(tmp_path: Path) ->
         "onnx_sha256": atomic_files.digest(folder / "two" / "model.onnx"),
         "mix": {"weight": 0.0, "why": "it was worse", "mixed": 0.75, "test_samples": 4},
     }
-    for changed, told in (({}, 0.75), ({"onnx_sha256": "of another"}, None)):
+    kept = {"gate": {"keeps": "old", "old_run": "r0"}}
+    for changed, told, chosen in (
+        ({}, 0.75, "in use: what was learned alone"),
+        (kept, None, "in use: still the model of run r0"),
+        ({"onnx_sha256": "of another"}, None, ""),
+    ):
         atomic_files.write_checked_json(folder / "two" / SUMMARY, {**ended, **changed})
         said = json.loads(forked.run([EDGELOOP, "agent", "status", *named, "--json"]).stdout)
         assert said["model_accuracy"] == told
-        assert (said["model_choice"] is None) == (told is None)
+        assert (said["model_choice"] or "").startswith(chosen)
+        assert (said["model_choice"] is None) == (not chosen)
     assert forked.run([EDGELOOP, "agent", "rollback", *named[:2]]).returncode == 2
     done = forked.run([EDGELOOP, "agent", "rollback", *named])
     assert done.returncode == 0, done.stderr

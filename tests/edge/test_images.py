@@ -226,8 +226,8 @@ def test_npy_of_another_length(tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for path in (tmp_path / "none.png", tmp_path):
-        with pytest.raises(DataError, match="there is no such file"):
+    for path, problem in ((tmp_path / "none.png", "there is no such file"), (tmp_path, "a folder")):
+        with pytest.raises(DataError, match=problem):
             load(path, (1,), pixels=True)
     with pytest.raises(DataError, match="cannot be read"):
         load(tmp_path / ("n" * 300), (1,), pixels=True)

@@ -1,14 +1,20 @@
 """A device ends when the broker has its last answer, and not before."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edge.agent.presence import PresenceTeller
+from edge.agent.service import Agent
+from edge.agent.task_session import load_context
+from edgeloop.protocol.presence import State
 from edgeloop.protocol.task import reminder, round_topic
 from edgeloop.runtime.config import BrokerSettings
 from edgeloop.runtime.tracing import NONE, Notes
-from tests.devices import at_work, wait_until
+from tests.devices import Cord, CutError, at_work, wait_until
 from tests.edge.hand_made import ROUNDS, Cloud, cloud, device, pairs
 from tests.fake_broker import before
 from tests.world import StartBroker
@@ -96,3 +102,39 @@ def test_a_reminder_is_for_those_who_are_missing(
         monkeypatch.setattr("edge.agent.delivery.RESEND_SMALL_SECONDS", 0.0)
         reminded(aggregator, "two", "one")
         assert aggregator.answer() == answer
+
+
+def test_who_answers_an_ended_run_again_says_that_it_is_over(
+    broker: BrokerSettings, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[State] = []
+    say = PresenceTeller.say
+
+    def heard(teller: PresenceTeller, state: State, *facts: Any, **more: Any) -> None:
+        said.append(state)
+        say(teller, state, *facts, **more)
+
+    monkeypatch.setattr(PresenceTeller, "say", heard)
+    monkeypatch.setattr("edge.agent.delivery.RESEND_SMALL_SECONDS", 0.0)
+    settings = device(world, broker, tmp_path / "one")
+    with cloud(settings) as aggregator, Cord(settings, lambda _: False) as link:
+        agent = Agent(load_context(settings), link)
+        aggregator.open(ROUNDS, FIRST)
+        aggregator.open(0, FIRST)
+        with ThreadPoolExecutor(1) as pool:
+            ended = pool.submit(agent.run)
+            aggregator.answer()
+            aggregator.open(ROUNDS, FIRST)
+            last = aggregator.answer()
+            assert ended.result(60).exists()
+            count = len(said)
+            assert said[-1] == State.SLEEPING
+            stays = pool.submit(agent.run)
+            opening = aggregator.opening(ROUNDS, FIRST).model_dump_json().encode()
+            aggregator.link.publish(round_topic("t"), opening, notes=reminder(["one"]))
+            assert aggregator.answer() == last
+            wait_until(lambda: len(said) > count)
+            link.cut()
+            assert isinstance(stays.exception(60), CutError)
+        assert set(said[count:]) == {State.SLEEPING}
+        assert agent._presence._said.in_use

@@ -128,3 +128,14 @@ def said(spy: MqttConnection) -> str:
     event.acknowledge()
     found = presence_of(event.notes)
     return "" if found is None else found.reason
+
+
+def test_what_is_in_use_stays_said_until_another_run(teller: PresenceTeller) -> None:
+    teller.say(State.SLEEPING, "r", in_use="in use: a mixture")
+    for state, reason in ((State.ANSWERED, ""), (State.SLEEPING, "not in its hours")):
+        teller.say(state, "r", 4, reason)
+        assert (teller._said.in_use, teller._said.reason) == ("in use: a mixture", reason)
+    teller.say(State.SLEEPING, "r", in_use="in use: what was learned alone")
+    assert teller._said.in_use == "in use: what was learned alone"
+    teller.say(State.WAITING, "s")
+    assert teller._said.in_use == ""

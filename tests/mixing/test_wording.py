@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from edgeloop.mixing.wording import in_use
+from edgeloop.mixing.wording import accuracy_in_use, in_use
 
 MIX = {"weight": 0.25, "why": "most hits", "test_samples": 1000}
 WORTH = {"mixed": 0.505, "alone": 0.469, "together": 0.349}
@@ -44,3 +44,21 @@ def test_what_is_said(summary: dict[str, Any], sentence: str) -> None:
     assert said.startswith(sentence)
     assert bool(said) == bool(sentence)
     assert len(said) < 300  # as much as a presence carries
+
+
+@pytest.mark.parametrize(
+    ("more", "accuracy"),
+    [
+        ({}, 0.505),
+        ({"gate": {"keeps": "new"}, "onnx": "model.onnx"}, 0.505),
+        ({"gate": {"keeps": "old", "old_run": "r1"}, "onnx": "model.onnx"}, None),
+        ({"onnx": None}, None),
+        ({"mix": None}, None),
+        ({"mix": {**MIX, "mixed": None}}, None),
+        ({"mix": {**MIX, "mixed": float("nan")}}, None),
+    ],
+)
+def test_the_accuracy_is_that_of_what_is_in_use(
+    more: dict[str, Any], accuracy: float | None
+) -> None:
+    assert accuracy_in_use({"mix": {**MIX, **WORTH}, **more}) == accuracy

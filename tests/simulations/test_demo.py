@@ -5,6 +5,7 @@ import math
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from edgeloop.runtime.local_broker import Broker
 from edgeloop.runtime.ports import free_port
 from simulations.demo import dealing
 from simulations.demo.broker import run_broker
+from simulations.demo.stage import DemoTask
 
 
 def test_the_embedded_broker_keeps_what_late_devices_need(tmp_path: Path) -> None:
@@ -59,6 +61,24 @@ def test_a_broker_that_ends_at_once_is_not_waited_for(
         run_broker(ending, tmp_path / "log", free_port()),
     ):
         raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("more", "accuracy"), [({}, 0.5), ({"gate": {"keeps": "old"}}, 0.75), ({"onnx": None}, 0.75)]
+)
+def test_a_mixture_that_is_not_in_use_does_not_count(
+    tmp_path: Path, more: dict[str, Any], accuracy: float
+) -> None:
+    federation: Any = None
+    stage = DemoTask(tmp_path, federation, ["cnn"], 1, 0, tmp_path)
+    summary = {"accuracy_by_round": {"1": 0.75}, "mix": {"mixed": 0.5}, "onnx": "m", **more}
+    for name in (*stage.names, "aggregator"):
+        (tmp_path / name).mkdir()
+    (tmp_path / stage.names[0] / "summary.json").write_text(json.dumps(summary))
+    together = {"accuracy_by_round": [0.1, 0.75]}
+    (tmp_path / "aggregator" / "summary.json").write_text(json.dumps(together))
+    assert stage.accuracy(0) == stage.final_accuracy() == accuracy
+    assert stage.network_accuracy() == (None if more else 0.75)
 
 
 @pytest.mark.broker

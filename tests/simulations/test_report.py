@@ -232,6 +232,16 @@ def test_what_counts_is_what_a_device_puts_into_use(folder: Path) -> None:
     assert "In use" not in render(replace(report_data, devices=()))
 
 
+@pytest.mark.parametrize(
+    "more", [{"gate": {"keeps": "old", "old_run": "r"}, "onnx": "m"}, {"onnx": None}]
+)
+def test_a_mixture_that_is_not_in_use_does_not_count(folder: Path, more: dict[str, Any]) -> None:
+    path = folder / "device-0" / "summary.json"
+    _save(path, {**json.loads(path.read_text()), "mix": {"weight": 0.5, "mixed": 0.99}, **more})
+    first = read_demo(folder).devices[0]
+    assert (first.federated, first.network) == (0.75, None)
+
+
 def test_every_text_is_escaped(folder: Path) -> None:
     report_data = read_demo(folder)
     bad = '"><script>x</script>'

@@ -92,6 +92,21 @@ def test_what_is_refused_says_why(
         assert (problem["detail"], bool(problem["remedy"])) == ("is no path of this server", True)
 
 
+@pytest.mark.parametrize(
+    ("state", "remedy"), [("trainign", "did you mean training"), ("x", "choose one of waiting, ")]
+)
+def test_a_state_that_there_is_none_of_is_refused(
+    running: Running, state: str, remedy: str
+) -> None:
+    answer = running.ask(f"{API}/devices?state={state}")
+    assert answer.status_code == 422
+    told = answer.json()
+    assert (told["field"], told["detail"]) == ("state", f"there is no '{state}'")
+    assert told["remedy"].startswith(remedy)
+    for known, count in (("training", 8), ("offline", 0)):
+        assert len(running.ask(f"{API}/devices?state={known}").json()["items"]) == count
+
+
 def test_acts_and_refusals_are_written_down(running: Running) -> None:
     running.ask(f"{API}/tasks/doors/pause", "operator", "POST")
     running.ask(f"{API}/tasks/press/cancel", "viewer", "POST")

@@ -1,14 +1,19 @@
 """The device's file is somewhere else than where the command runs, as /etc/edgeloop is."""
 
 import json
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edge.agent.command import main
 from edge.agent.settings import DeviceSettings
+from edge.device import doctor, machine, rollback, status
 from edgeloop.errors import ConfigError
 from edgeloop.runtime import config as config_files
+from tests import strangers
 from tests.edge.test_joining import pictures
 
 
@@ -87,3 +92,38 @@ def test_a_name_that_is_no_utf_8_is_said(here: Path) -> None:
     with pytest.raises(ConfigError, match="a name is no text in UTF-8"):
         main(words)
     assert not (here / "device.toml").exists()
+
+
+@pytest.fixture
+def closed() -> Iterator[Path]:
+    """Return the file of a device whose folder is below one that this user may not look into."""
+    with tempfile.TemporaryDirectory(prefix="edgeloop-") as made:
+        place = Path(made)
+        place.chmod(0o755)
+        (place / "private" / "device").mkdir(parents=True)
+        config = place / "device.toml"
+        facts = f'name = "press-1"\ntask = "shop"\nfolder = "{place}/private/device"\n'
+        config.write_text(f'{facts}[data]\nsource = "photos"\n')
+        (place / "private").chmod(0)
+        who = os.geteuid()
+        if who == 0:
+            os.seteuid(strangers.USER)
+        try:
+            yield config
+        finally:
+            os.seteuid(who)
+            (place / "private").chmod(0o700)
+
+
+@pytest.mark.parametrize("name", [None, "press-2"])
+def test_a_folder_that_this_user_may_not_look_into(closed: Path, name: str | None) -> None:
+    problem = (
+        r"cannot be looked into \(Permission denied\); run it as root or as the service's user"
+    )
+    for command in (status.status, rollback.rollback):
+        with pytest.raises(ConfigError, match=problem):
+            command(closed, name)
+    (finding,) = doctor.examine(closed, name)
+    assert (finding.what, finding.status) == ("settings", "error")
+    assert "run it as root or as the service's user" in finding.line()
+    assert not machine.is_at_work(closed.parent / "private" / "device")

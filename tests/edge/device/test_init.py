@@ -85,6 +85,20 @@ def test_a_wrong_name_writes_nothing(photos: Path, tmp_path: Path, wrong: str) -
     assert not file.exists()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "remedy"),
+    [("resnet-4", "did you mean resnet4"), ("mine", "choose one of cnn, .*resnet4")],
+)
+def test_an_architecture_that_is_not_there_writes_nothing(
+    photos: Path, tmp_path: Path, wrong: str, remedy: str
+) -> None:
+    config = tmp_path / "device.toml"
+    more = ["--architecture", wrong, "--config", str(config)]
+    with pytest.raises(ModelError, match=f"architecture: there is no '{wrong}'; {remedy}"):
+        main(words(photos, *more))
+    assert not config.exists()
+
+
 def test_other_layouts(tmp_path: Path) -> None:
     divided = describe(str(write_data(tmp_path / "divided")))
     assert divided.shape == (1, 28, 28)
