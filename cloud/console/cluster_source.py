@@ -4,10 +4,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
+from pydantic import Field, ValidationError
 from urllib3.exceptions import HTTPError
 
 from cloud.console import federated_task
@@ -15,10 +16,11 @@ from cloud.console.reported import Aggregator
 from cloud.console.settings import AGGREGATOR_URL
 from cloud.console.sources import ImpossibleError, Kind, Sighting, looked
 from cloud.operator.cluster import configure, error_message
-from cloud.operator.spec import GROUP, VERSION
+from cloud.operator.spec import GROUP, VERSION, Algorithm, Data, Part
 from edgeloop.errors import ConfigError, EdgeloopError, UnavailableError
 from edgeloop.protocol.admission import may_join
 from edgeloop.remote.models import Act, TaskState, Verb
+from edgeloop.runtime import wording
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,22 @@ _STATES: dict[str, TaskState] = {
     "Cancelled": "Cancelled",
     "Running": "Running",
 }
+
+
+class _Spec(Part):
+    """What a server shows of a FederatedTask's spec; the rest is the operator's."""
+
+    state: str = "Running"
+    algorithm: Algorithm
+    data: Data
+    rounds: int
+
+
+class _Task(Part):
+    """A FederatedTask, as far as a server shows it."""
+
+    spec: _Spec
+    status: Annotated[Object, Field(default_factory=dict)]
 
 
 class Cluster:
@@ -127,11 +145,17 @@ class Cluster:
         namespace, _ = _split(task)
         asked = partial(call, label_selector=words)
         found = _asked(task, asked, GROUP, VERSION, namespace, "devices")
-        return frozenset(str(each["metadata"]["name"]) for each in found["items"])
+        return frozenset(_device_name(each) for each in found["items"])
 
     def _seen(self, held: Object) -> Sighting:
-        metadata, spec = held["metadata"], held["spec"]
-        namespace, name = metadata["namespace"], metadata["name"]
+        namespace, name = held["metadata"]["namespace"], held["metadata"]["name"]
+        called = f"{namespace}.{name}"
+        try:
+            spec = _Task.model_validate(held).spec
+        except ValidationError as error:  # other CRDs have let it in: it is in no other's way
+            problem = wording.first_problem(error.errors())
+            waits = f"it cannot be read: {problem}; apply the CRDs of this server's version"
+            return Sighting(called, "Away", waits=waits)
         state, waits = _state(held), str(held.get("status", {}).get("lastError") or "")
         url = self._url.format(name=name, namespace=namespace)
         aggregator = self._aggregators.setdefault(url, Aggregator(url, self._token_file))
@@ -140,17 +164,16 @@ class Cluster:
             waits = told[1]
         elif state == "Running":
             state, waits = "Away", waits or _why_away(held)
-        reported = None if told is None else told[0]
         return Sighting(
-            f"{namespace}.{name}",
+            called,
             state,
-            spec["algorithm"]["name"],
-            spec["rounds"],
-            reported,
+            spec.algorithm.name,
+            spec.rounds,
+            None if told is None else told[0],
             waits,
             aggregator=aggregator if state in ("Running", "Away") else None,
-            class_names=tuple(spec["data"]["classNames"]),
-            shape=tuple(spec["data"]["shape"]),
+            class_names=spec.data.class_names,
+            shape=spec.data.shape,
         )
 
     def _list(self, namespace: str) -> list[Object]:
@@ -182,6 +205,11 @@ def _why_away(held: Object) -> str:
     found = held.get("status", {}).get("conditions") or ()
     said = next((each.get("message") for each in found if each.get("type") == "Ready"), "")
     return str(said or "its aggregator does not answer")
+
+
+def _device_name(held: Object) -> str:
+    """Return what the broker and the tasks call a Device."""
+    return str((held.get("spec") or {}).get("deviceName") or held["metadata"]["name"])
 
 
 def _split(task: str) -> tuple[str, str]:

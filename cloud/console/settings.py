@@ -83,6 +83,7 @@ class ServerSettings(Settings):
         names = [each.name for each in self.aggregators]
         if len(set(names)) < len(names):
             raise ValueError("aggregators has a name twice")
+        _check_template(self.aggregator_url)
         if self.certificate_file is None and not self.is_private:
             raise ValueError(
                 f"listen = {self.listen!r} would send tokens in plain text over the network:"
@@ -105,3 +106,11 @@ class ServerSettings(Settings):
             return first_line(self.store_file, "store_file")
         file = str(self.folder.absolute() / "server.sqlite")
         return self.store or URL.create("sqlite", database=file)
+
+
+def _check_template(url: str) -> None:
+    try:
+        url.format(name="a", namespace="b")
+    except (LookupError, ValueError, TypeError, AttributeError):  # "{task}", "{", "{name.x}"
+        problem = f"aggregator_url is {url!r}, but may hold {{name}} and {{namespace}}"
+        raise ValueError(f"{problem}, and no other braces") from None

@@ -55,7 +55,7 @@ class LocalStore:
             folder.mkdir()
             yield folder
             self.check_free(name, replace=replace)  # another command may have been quicker
-            self._place(folder, building / OLD, home / name)
+            self._place(folder, building / OLD, home / name, replace=replace)
 
     def check_free(self, name: str, *, replace: bool = False) -> None:
         """Refuse what is no name, and, unless it may be replaced, a name that is taken.
@@ -70,9 +70,9 @@ class LocalStore:
         if (self.home() / name).exists() and not replace:
             raise self._taken(name)
 
-    def _place(self, folder: Path, old: Path, place: Path) -> None:
-        """Put a folder into its place, or back what was there."""
-        if place.exists():
+    def _place(self, folder: Path, old: Path, place: Path, *, replace: bool) -> None:
+        """Put a folder into its place, or back what was there and may go."""
+        if replace and place.exists():
             place.rename(old)
         try:
             folder.rename(place)

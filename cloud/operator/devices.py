@@ -15,8 +15,10 @@ from cloud.operator.objects import Manifest
 from cloud.operator.outcomes import GivenUpError, ReconcileResult, RemovalStep
 from cloud.operator.settings import OperatorSettings
 from cloud.operator.spec import Device, Meta, Task
+from cloud.operator.status import OVER
 from cloud.operator.tasks import utc
 from edgeloop.errors import ConfigError, EdgeloopError
+from edgeloop.protocol.admission import may_join
 
 KIND = "Device"
 TOKEN_HOURS = 7 * 24.0
@@ -96,11 +98,12 @@ class Devices:
 
     def _withdrawn(self, device: Device, seconds: float) -> RemovalStep:
         """Revoke a deleted device, and see whether its tasks go on without it."""
-        revoked, tasks = "", reading.tasks(self.cluster, device.metadata.namespace)
+        revoked, (tasks, odd) = "", reading.tasks(self.cluster, device.metadata.namespace)
         if self.admissions is not None:
             try:
                 self._take_back(self.admissions, device.status.get("invitations", ()))
-                known = self._known(device, tasks, self.admissions, seconds)
+                called = self._called(tasks, odd)
+                known = self._known(device, called, self.admissions, seconds)
                 admitted = [task for task, each in known.items() if each.admitted]
                 revoked = self._revoke(device, self.admissions, admitted)
             except EdgeloopError as error:
@@ -112,30 +115,31 @@ class Devices:
             and selection.invites(each, device.name)
             and device.name not in each.status.get("evicted", ())
         ]
+        left += [each["metadata"]["name"] for each in odd if _may_keep(each, device.name)]
         waits_for = f"{', '.join(left)} to go on without it" if left else None
         return RemovalStep(waits_for, revoked)
 
     def _observe(self, device: Device) -> Observation:
-        tasks = reading.tasks(self.cluster, device.metadata.namespace)
+        tasks, odd = reading.tasks(self.cluster, device.metadata.namespace)
         evicted = [t.metadata.name for t in tasks if device.name in t.status.get("evicted", ())]
         if self.admissions is None:
             return Observation(evicted, has_authority=False)
         try:
-            return self._admitted(device, tasks, self.admissions, evicted)
+            return self._admitted(device, self._called(tasks, odd), self.admissions, evicted)
         except EdgeloopError as error:
             return device_status.unanswered(device, evicted, str(error))
 
     def _admitted(
         self,
         device: Device,
-        tasks: list[Task],
+        called: dict[str, str],
         admissions: Admissions,
         evicted: Collection[str],
     ) -> Observation:
         """Have the authority admit a device to what its Device says, and to nothing else."""
         changed = device.status.get("observedGeneration") != device.metadata.generation
-        known = self._known(device, tasks, admissions, 0.0 if changed else None)
-        wanted = self._wanted(device, tasks)
+        known = self._known(device, called, admissions, 0.0 if changed else None)
+        wanted = self._wanted(device, called)
         admitted = {task for task, standing in known.items() if standing.admitted}
         left = set() if wanted is None else admitted - wanted
         if left and self._twin(device):
@@ -155,24 +159,26 @@ class Devices:
             done=done,
         )
 
-    def _wanted(self, device: Device, tasks: list[Task]) -> set[str] | None:
+    def _called(self, tasks: list[Task], odd: list[Object]) -> dict[str, str]:
+        """Return what devices call tasks, by their names; of odd ones only if that is known."""
+        told = {each["metadata"]["name"]: (each.get("status") or {}).get("task") for each in odd}
+        known = {each.metadata.name: config.name_of(each, self.settings) for each in tasks}
+        return known | {name: str(each) for name, each in told.items() if each}
+
+    def _wanted(self, device: Device, called: dict[str, str]) -> set[str] | None:
         """Return the tasks that a device may be admitted to; None for all that admit it."""
         if device.spec.suspended:
             return set()
         if device.spec.tasks is None:
             return None
-        named = {each.metadata.name: each for each in tasks}
         begins = config.prefix(device.metadata.namespace, self.settings)
-        return {
-            config.name_of(named[each], self.settings) if each in named else f"{begins}{each}"
-            for each in device.spec.tasks
-        }
+        return {called.get(each, f"{begins}{each}") for each in device.spec.tasks}
 
     def _known(
-        self, device: Device, tasks: list[Task], admissions: Admissions, seconds: float | None
+        self, device: Device, called: dict[str, str], admissions: Admissions, seconds: float | None
     ) -> Known:
         """Return a device's standing for the tasks of its own namespace."""
-        named = {config.name_of(each, self.settings) for each in tasks}
+        named = set(called.values())
         begins = config.prefix(device.metadata.namespace, self.settings)
         found = admissions.of(device.name, seconds)
         return {
@@ -239,10 +245,16 @@ class Devices:
         return end.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def _twin(self, device: Device) -> bool:
-        """Return whether another Device that is live has the same name at the broker."""
+        """Return whether another Device that is live has the same name at the broker.
+
+        One that cannot be read counts as live.
+        """
+        namespace = device.metadata.namespace
+        others = reading.devices(self.cluster, namespace)
+        others += reading.unreadable_devices(self.cluster, namespace)
         return any(
             other.name == device.name and other.is_live
-            for other in reading.devices(self.cluster, device.metadata.namespace)
+            for other in others
             if other.metadata.uid != device.metadata.uid
         )
 
@@ -270,6 +282,20 @@ def secret(device: Meta, data: dict[str, str]) -> Manifest:
         "type": "Opaque",
         "data": data,
     }
+
+
+def _may_keep(task: Object, device: str) -> bool:
+    """Return whether a task that cannot be read may go on with a device."""
+    status = task.get("status") or {}
+    if task["metadata"].get("deletionTimestamp") or status.get("phase") in OVER:
+        return False
+    named = [reading.asked(task, "cohort", "devices"), status.get("cohort", {}).get("devices")]
+    invited = any(device in each for each in named if isinstance(each, list))
+    patterns = reading.asked(task, "cohort", "admit")
+    admits = (
+        [each for each in patterns if isinstance(each, str)] if isinstance(patterns, list) else []
+    )
+    return (invited or may_join(device, admits)) and device not in status.get("evicted", ())
 
 
 def _held(device: Device, task: str) -> bool:

@@ -14,6 +14,7 @@ from cloud.operator.conditions import Condition, merge_conditions
 from cloud.operator.outcomes import ReconcileResult
 from cloud.operator.references import NotReadyError
 from cloud.operator.spec import Base, Device, Generator, Task
+from cloud.operator.status import OVER
 from edgeloop.runtime import wording
 
 Read = TypeVar("Read", Task, Generator, Base, Device)
@@ -91,9 +92,9 @@ def named(
         raise NotReadyError(f"{problem}; {REMEDY}", REASON if of is Base else "") from error
 
 
-def tasks(cluster: Cluster, namespace: str) -> list[Task]:
-    """Return a namespace's tasks, as far as they can be read."""
-    return _readable(Task, cluster.list_labelled(_KINDS[Task], namespace))
+def tasks(cluster: Cluster, namespace: str) -> tuple[list[Task], list[Object]]:
+    """Return a namespace's tasks, and, as they are, those that cannot be read."""
+    return _parted(Task, cluster.list_labelled(_KINDS[Task], namespace))
 
 
 def devices(cluster: Cluster, namespace: str) -> list[Device]:
@@ -101,7 +102,17 @@ def devices(cluster: Cluster, namespace: str) -> list[Device]:
     found = cluster.list_labelled(_KINDS[Device], namespace)
     going = [each for each in found if each["metadata"].get("deletionTimestamp")]
     staying = [each for each in found if not each["metadata"].get("deletionTimestamp")]
-    return _readable(Device, staying) + _readable(Device, map(_by_name, going))
+    return _parted(Device, staying)[0] + _parted(Device, map(_by_name, going))[0]
+
+
+def unreadable_devices(cluster: Cluster, namespace: str) -> list[Device]:
+    """Return by name, without their specs, the Devices that cannot be read and are there to stay.
+
+    Each speaks for its device, whatever it says: nobody is sent away whom it might keep.
+    """
+    found = cluster.list_labelled(_KINDS[Device], namespace)
+    staying = [each for each in found if not each["metadata"].get("deletionTimestamp")]
+    return _parted(Device, map(_by_name, _parted(Device, staying)[1]))[0]
 
 
 def deleted_device(held: Object) -> Device:
@@ -133,23 +144,29 @@ def _by_name(device: Object) -> Object:
     return {**device, "spec": kept}
 
 
-def _readable(of: type[Read], held: Iterable[Object]) -> list[Read]:
-    readable = []
+def _parted(of: type[Read], held: Iterable[Object]) -> tuple[list[Read], list[Object]]:
+    """Return the objects that can be read, and the others: their own looks tell so."""
+    readable, others = [], []
     for each in held:
         try:
             readable.append(of.model_validate(each))
-        except ValidationError:  # its own look tells so
-            continue
-    return readable
+        except ValidationError:
+            others.append(each)
+    return readable, others
 
 
 def _tell(cluster: Cluster, of: type, held: Object, problem: str, now: str) -> ReconcileResult:
-    """Write into a status that its object cannot be read; all else of it stays."""
+    """Write into a status that its object cannot be read; all else of it stays.
+
+    So does `lastError` of a task that is over: it is why that has failed.
+    """
     meta, status = held["metadata"], held.get("status") or {}
     before = status.get("conditions", [])
     told = Condition(_CONDITIONS[of], False, REASON, problem, meta.get("generation", 1))
     others = [each for each in before if each["type"] != told.type]
-    wanted = {"lastError": problem, "conditions": others + merge_conditions(before, [told], now)}
+    wanted: Object = {"conditions": others + merge_conditions(before, [told], now)}
+    if of is not Task or status.get("phase") not in OVER:
+        wanted["lastError"] = problem
     is_new = any(status.get(key) != value for key, value in wanted.items())
     if is_new:
         cluster.write_status(_KINDS[of], meta["namespace"], meta["name"], wanted)

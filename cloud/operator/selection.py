@@ -54,13 +54,20 @@ def invites(task: Task, device: str) -> bool:
     return device in cohort.devices or device in found or may_join(device, cohort.admit)
 
 
-def sent_away(task: Task, devices: Iterable[Device]) -> tuple[str, ...]:
+def sent_away(
+    task: Task, devices: Iterable[Device], unreadable: Iterable[Device] = ()
+) -> tuple[str, ...]:
     """Return the devices that a task goes on without: their Devices were suspended or deleted.
 
     It is for good: who was sent away before stays so, whatever becomes of the Device.
+
+    Args:
+        task: with the status from before.
+        devices: of its namespace.
+        unreadable: others, of which only the names are known: theirs are not sent away.
     """
     known = tuple(devices)
-    left = {each.name for each in known} - set(names(known))
+    left = {each.name for each in known} - set(names((*known, *unreadable)))
     away = {each for each in left if invites(task, each)}
     return tuple(sorted(away.union(task.status.get("evicted", ()))))
 

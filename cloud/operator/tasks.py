@@ -66,7 +66,9 @@ class Tasks:
             return task
         evicted: tuple[str, ...] = ()
         try:
-            evicted = selection.sent_away(task, reading.devices(self.cluster, namespace))
+            devices = reading.devices(self.cluster, namespace)
+            unreadable = reading.unreadable_devices(self.cluster, namespace)
+            evicted = selection.sent_away(task, devices, unreadable)
             seen = self._observe(task, evicted)
         except ApiException as error:
             if error.status in WAITING:

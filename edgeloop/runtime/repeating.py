@@ -14,7 +14,7 @@ LEAST_SECONDS = 1.0
 
 
 class Repeated:
-    """Something that is done again and again while a block runs; what fails is logged.
+    """Something that is done again and again while a block runs; failures are logged.
 
     Args:
         seconds: between two times.
@@ -49,5 +49,7 @@ class Repeated:
                 self._act()
             except EdgeloopError as error:
                 log.warning("%s; tries again in %.0f s", error, self._seconds)
+            except Exception:  # a fault of ours must not end what others count on
+                log.exception("a fault; tries again in %.0f s", self._seconds)
             if not self._ended.wait(min(LEAST_SECONDS, self._seconds)):
                 self._woken.wait(self._seconds)

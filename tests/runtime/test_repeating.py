@@ -22,6 +22,22 @@ def test_what_fails_is_done_again(caplog: pytest.LogCaptureFixture) -> None:
     assert "the database: is away; start it; tries again in 0 s" in caplog.text
 
 
+def test_a_fault_is_logged_with_its_place_and_ends_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    done = threading.Event()
+
+    def act() -> None:
+        if not caplog.records:
+            raise KeyError("classNames")
+        done.set()
+
+    with caplog.at_level(logging.WARNING), Repeated(0.01, act, first=True):
+        assert done.wait(20)
+    assert "Traceback" in caplog.text
+    assert "KeyError: 'classNames'" in caplog.text
+
+
 def test_who_is_woken_does_it_soon_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repeating, "LEAST_SECONDS", 0.2)
     times = 0

@@ -6,9 +6,10 @@ server has told is in its database, so that it is all told again where the broke
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import ExitStack
+from threading import Thread
 
 from pydantic import ValidationError
 
@@ -40,8 +41,8 @@ AGAIN_SECONDS, SELDOM_SECONDS = 5.0, 60.0
 """Between tries to reach a broker whose devices are to be told something, and one whose devices are
 only heard."""
 
-DIALLING, DIAL_SECONDS = 8, 1.0
-"""Brokers that are dialled at the same time, and how long a turn waits for one of them."""
+DIALLING, DIAL_SECONDS = 64, 1.0
+"""Brokers that are dialled at the same time, and how long a turn waits for all of them."""
 
 
 class Line:
@@ -52,7 +53,7 @@ class Line:
         broker: where.
 
     Attributes:
-        is_fresh: whether the broker may have forgotten all that it was told to keep.
+        is_fresh: whether the broker may lack something that it was told to keep.
 
     Raises:
         BrokerAwayError: if the broker cannot be reached now.
@@ -85,8 +86,9 @@ class Line:
         if sha256 in self._chunks:
             return
         topic = shipped_topic(self._task, sha256)
-        self._chunks[sha256] = len(self._link.chunks_of(content))
+        count = len(self._link.chunks_of(content))
         self._link.publish_retained(topic, content)
+        self._chunks[sha256] = count
 
     def drop(self, sha256: str, size: int) -> None:
         """Have the broker forget a file of so many bytes, which may be gone here."""
@@ -106,8 +108,8 @@ class Line:
     def _keep(self, topic: str, payload: bytes) -> None:
         """Say it, unless it was said, or waits to be, since the broker may have forgotten all."""
         if self._kept.get(topic) != payload:
-            self._kept[topic] = payload
             self._link.publish(topic, payload, retain=True)
+            self._kept[topic] = payload
 
     def flush(self) -> bool:
         """Wait until the broker has all of it; tell whether it has."""
@@ -117,8 +119,16 @@ class Line:
             self._kept = {topic: payload for topic, payload in self._kept.items() if payload}
             return True
         if self._link.refusals():  # it is said again, once somebody may have mended that
+            self.is_fresh = True
             self._kept.clear()
+            for sha256 in filter(self._is_refused, list(self._chunks)):
+                del self._chunks[sha256]
         return False
+
+    def _is_refused(self, sha256: str) -> bool:
+        """Return whether the broker refuses a part of a file."""
+        topic = shipped_topic(self._task, sha256)
+        return any(self._link.is_refused(f"{topic}/{n}") for n in range(self._chunks[sha256]))
 
     def heard(self) -> Iterator[list[tuple[str, Outcome]]]:
         """Yield what devices say, by their names.
@@ -174,41 +184,52 @@ class Lines:
         self._open: dict[str, Line] = {}
         self._dialled: dict[str, Future[Line]] = {}
         self._failed: dict[str, float] = {}  # since when
-        self._pool = ThreadPoolExecutor(DIALLING, thread_name_prefix="roll-outs")
 
-    def line(self, task: str, *, only_hears: bool = False) -> Line | None:
-        """Return a task's connection; None while there is none.
+    def reach(self, tasks: Mapping[str, bool]) -> dict[str, Line]:
+        """Return the connections of tasks, as far as there are any.
+
+        Those that are missing are dialled at the same time, and waited for `DIAL_SECONDS` in all.
 
         Args:
-            task: whose devices are told.
-            only_hears: whether nobody waits for it: it is tried once a minute, and nothing is said.
+            tasks: whose devices are told, and of each whether they are only heard: nobody waits for
+                that, so it is tried once a minute, and nothing is said.
         """
-        if (found := self._open.get(task)) is not None:
-            return found
+        begun = [
+            self._dial(task) for task, only_hears in tasks.items() if self._due(task, only_hears)
+        ]
+        wait(begun, DIAL_SECONDS)
+        for task, only_hears in tasks.items():
+            if task in self._dialled and self._dialled[task].done():
+                self._take(task, only_hears=only_hears)
+        return {task: self._open[task] for task in tasks if task in self._open}
+
+    def _due(self, task: str, only_hears: bool) -> bool:
+        if task in self._open or task in self._dialled or len(self._dialled) >= DIALLING:
+            return False
         again = SELDOM_SECONDS if only_hears else AGAIN_SECONDS
-        if time.monotonic() < self._failed.get(task, -again) + again:
-            return None
+        return time.monotonic() >= self._failed.get(task, -again) + again
+
+    def _dial(self, task: str) -> "Future[Line]":
+        """Begin to connect, on a thread that the process's end does not wait for."""
+        dialled = self._dialled[task] = Future()
+        Thread(target=self._connect, args=(task, dialled), name="roll-outs", daemon=True).start()
+        return dialled
+
+    def _connect(self, task: str, dialled: "Future[Line]") -> None:
         try:
-            found = self._dial(task)
+            dialled.set_result(Line(task, self._broker_of(task)))
+        except Exception as error:  # it is raised where the connection is taken
+            dialled.set_exception(error)
+
+    def _take(self, task: str, *, only_hears: bool) -> None:
+        """Take a connection that was made, or say why it was not."""
+        self._failed[task] = time.monotonic()
+        try:
+            self._open[task] = self._dialled.pop(task).result()
+            del self._failed[task]
         except EdgeloopError as error:
-            self._failed[task] = time.monotonic()
             level = logging.DEBUG if only_hears else logging.WARNING
             log.log(level, "devices of %s cannot be told of roll-outs now: %s", task, error)
-            return None
-        if found is not None:
-            self._open[task] = found
-        return found
-
-    def _dial(self, task: str) -> Line | None:
-        """Return a new connection; None while its broker has not answered: others do not wait."""
-        dialled, patience = self._dialled.get(task), 0.0
-        if dialled is None:
-            dialled = self._pool.submit(Line, task, self._broker_of(task))
-            self._dialled[task], patience = dialled, DIAL_SECONDS
-        if not wait([dialled], patience).done:
-            return None
-        del self._dialled[task]
-        return dialled.result()
 
     def keep(self, tasks: set[str]) -> None:
         """Close the connections of other tasks."""
@@ -220,7 +241,6 @@ class Lines:
 
     def close(self) -> None:
         """Close all."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
         self.keep(set())
         for dialled in self._dialled.values():
             dialled.add_done_callback(_close)
@@ -228,5 +248,5 @@ class Lines:
 
 def _close(dialled: "Future[Line]") -> None:
     """Close a connection that nobody wants any more, if it was made."""
-    if not dialled.cancelled() and dialled.exception() is None:
+    if dialled.exception() is None:
         dialled.result().close()

@@ -35,7 +35,8 @@ class News(NamedTuple):
 def hear(connection: Connection, task: str, said: Sequence[Saying]) -> list[News]:
     """Write down what devices of a task say, in this order; return what was not known.
 
-    What is no answer to a device's last order is ignored.
+    What is no answer to a device's last order is ignored. The roll-outs' rows are locked first, as
+    who stops one or has it go back does: each waits for the other, and neither for both.
     """
     by_rollout: dict[str, list[Saying]] = {}
     for each in said:
@@ -44,7 +45,8 @@ def hear(connection: Connection, task: str, said: Sequence[Saying]) -> list[News
         rollouts.c.task == task, rollouts.c.rollout.in_(list(by_rollout))
     )
     news: list[News] = []
-    for rollout, kind, state in connection.execute(known).all():
+    locked = known.order_by(rollouts.c.rollout).with_for_update()
+    for rollout, kind, state in connection.execute(locked).all():
         of_kind = [each for each in by_rollout[rollout] if each[1].kind == kind]
         news += _hear_of(connection, rollout, of_kind, has_ended=state in ENDED)
     return news

@@ -184,30 +184,40 @@ class Rollouts:
         tasks = {each.task for each in carried} | self._afterwards.tasks()
         self._lines.keep(tasks)
         self._afterwards.sweep()
-        for task in sorted(tasks):
+        told = {each.task for each in carried}
+        reached = self._lines.reach({task: task not in told for task in sorted(tasks)})
+        for task, line in reached.items():
             of_task = [each for each in carried if each.task == task]
-            if (line := self._lines.line(task, only_hears=not of_task)) is None:
-                continue
             try:
                 self._hear(line, task)
             except BrokerError as error:
                 log.warning("devices of %s are not heard now: %s", task, error)
                 continue
+            is_fresh, line.is_fresh = line.is_fresh, False
             for each in of_task:
-                self._brought_on(line, each)
-            line.is_fresh = False
+                if is_fresh:
+                    self._tried(self._tell_again, line, each)
+                self._tried(self._advance, line, each)
 
-    def _brought_on(self, line: Line, found: Rollout) -> None:
-        """Take one as far as it goes; what is wrong with it is in nobody else's way."""
+    def _tried(self, do: Callable[[Line, Rollout], None], line: Line, found: Rollout) -> None:
+        """Do something for one; what is wrong with it is in nobody else's way."""
         try:
-            if line.is_fresh and found.state != "ready":
-                told = self.rollouts.told(found)
-                if any(each.action == "apply" for each in told):  # who goes back needs no file
-                    line.ship(found.sha256, self.files.content(found.sha256))
-                self._tell(line, found, told)
-            self._advance(line, found.rollout)
+            do(line, found)
         except (ConfigError, BrokerError) as error:  # a file that is gone, a packet too large
+            line.is_fresh |= isinstance(error, BrokerError)  # it may lack what was to be told
             log.warning("roll-out %s does not go on: %s", found.rollout, error)
+
+    def _tell_again(self, line: Line, found: Rollout) -> None:
+        """Tell a broker that may lack it all that devices were told, and have still to hear."""
+        if found.state == "ready" or self._is_over(found):
+            return
+        told = self.rollouts.told(found)
+        if any(each.action == "apply" for each in told):  # who goes back needs no file
+            line.ship(found.sha256, self.files.content(found.sha256))
+        self._tell(line, found, told)
+
+    def _is_over(self, found: Rollout) -> bool:
+        return found.state not in OPEN and self.rollouts.is_settled(found.rollout)
 
     def _hear(self, line: Line, task: str) -> None:
         for said in line.heard():
@@ -222,18 +232,18 @@ class Rollouts:
             else:
                 line.tell(each.device, _order(found, each))
 
-    def _advance(self, line: Line, rollout: str) -> None:
+    def _advance(self, line: Line, found: Rollout) -> None:
         """Take a roll-out as far as it goes now."""
-        while self._decided(line, found := self.rollouts.rollout(rollout)):
+        while self._decided(line, found := self.rollouts.rollout(found.rollout)):
             pass
         back = self.rollouts.told(found, WITHDRAW)
         if back:
             self._tell(line, found, back)
             if line.flush():
-                self.rollouts.withdrawn(rollout, [each.device for each in back])
+                self.rollouts.withdrawn(found.rollout, [each.device for each in back])
         if found.state == "rolled back":
             self._send_back(line, found)
-        if found.state not in OPEN and not back and self.rollouts.is_settled(rollout):
+        if not back and self._is_over(found):
             self._clear(line, found)
 
     def _decided(self, line: Line, found: Rollout) -> bool:

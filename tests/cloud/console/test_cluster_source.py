@@ -1,16 +1,20 @@
 """A cluster's tasks as a server sees them, and what it does about them by their specs."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cloud.console.cluster_source import Cluster as Source
 from cloud.console.following import Follower
+from cloud.console.settings import ServerSettings
 from cloud.console.sources import ImpossibleError
 from cloud.console.store import Store
-from edgeloop.errors import UnavailableError
+from edgeloop.errors import ConfigError, UnavailableError
+from edgeloop.runtime.config import parse
 from tests.cloud.operator.api_server import ADMIN, ApiServer
 from tests.cloud.operator.cluster import KINDS, NAMESPACE, OPERATOR, crd, rules, task
 from tests.cloud.operator.conftest import kubeconfig
@@ -79,3 +83,49 @@ def test_one_that_is_gone_is_said_to_be_and_what_is_refused_names_the_task(
         with pytest.raises(ImpossibleError) as refused:
             source.act(name, "pause")
         assert refused.value.field == name
+
+
+@pytest.mark.parametrize(
+    ("odd", "place"),
+    [
+        ({"data": "x"}, "spec.data"),
+        ({"data": {"classNames": None, "shape": [1]}}, "spec.data.classNames"),
+        ({"algorithm": "fedproto"}, "spec.algorithm"),
+        ({"rounds": "many"}, "spec.rounds"),
+        ({"state": ["Running"]}, "spec.state"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_a_task_that_cannot_be_read_is_told_and_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: dict[str, Any], place: str
+) -> None:
+    with (
+        served(tmp_path / "kubeconfig", monkeypatch) as server,
+        closing(Store(f"sqlite:///{tmp_path / 'server.sqlite'}")) as store,
+    ):
+        newer = copy.deepcopy(crd("federatedtasks"))
+        for version in newer["spec"]["versions"]:
+            schema = version["schema"]["openAPIV3Schema"]
+            schema.pop("x-kubernetes-validations", None)
+            anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+            schema["properties"]["spec"] = anything
+        server.store.define(newer)
+        server.store.create("federatedtasks", NAMESPACE, task("odd", **odd))
+        follower = Follower(store, [Source([NAMESPACE], NOWHERE)])
+        for _ in range(2):
+            follower.look()
+        found = {each.name: each for each in store.tasks().items}
+        assert found[f"{NAMESPACE}.shop-floor"].waits == "its aggregator does not answer"
+        told = found[f"{NAMESPACE}.odd"]
+        assert (told.state, told.rounds) == ("Away", 0)
+        assert told.waits.startswith(f"it cannot be read: {place}")
+        assert told.waits.endswith("; apply the CRDs of this server's version")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://{task}.svc:9464", "http://{}.svc", "http://{name", "http://{name.x}"]
+)
+def test_an_address_with_other_braces_is_refused(url: str) -> None:
+    table = {"folder": "x", "tokens_file": "x", "namespaces": ["plant"], "aggregator_url": url}
+    with pytest.raises(ConfigError, match="and no other braces"):
+        parse(table, ServerSettings, "server.toml")

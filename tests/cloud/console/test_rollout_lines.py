@@ -1,5 +1,7 @@
 """Connections to the brokers of tasks: one that does not answer keeps nobody waiting."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -18,28 +20,44 @@ ORDER = Order(
 )
 
 
+SILENT = {f"a{number}": False for number in range(9)}
+
+
 @pytest.fixture
 def lines(broker: BrokerSettings) -> Iterator[Lines]:
-    """Of task a, whose broker says nothing, and of task b."""
+    """Of tasks a0 to a8, whose broker says nothing, and of task b."""
     with socket_on(0) as silent:
-        port = silent.getsockname()[1]
-        brokers = {"a": BrokerSettings(port=port, connect_seconds=2), "b": broker}
-        with closing(Lines(brokers.__getitem__)) as found:
+        nothing = BrokerSettings(port=silent.getsockname()[1], connect_seconds=2)
+        with closing(Lines(lambda task: broker if task == "b" else nothing)) as found:
             yield found
 
 
-def test_a_broker_that_does_not_answer_keeps_nobody_waiting(
+def test_brokers_that_do_not_answer_keep_nobody_waiting(
     lines: Lines, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert lines.line("a") is None
-    assert lines.line("b") is not None
+    asked = {**SILENT, "b": False}
+    assert lines.reach(asked).keys() == {"b"}
     assert not caplog.records, "it is not known yet"
-    wait_until(lambda: lines.line("a") is None and "devices of a cannot be told" in caplog.text)
+    wait_until(lambda: len(lines.reach(asked)) == 1 and "devices of a0 cannot" in caplog.text)
+
+
+def test_who_ends_waits_for_no_broker() -> None:
+    program = """
+import sys
+from cloud.console.rollouts.carrying import Lines
+from edgeloop.runtime.config import BrokerSettings
+lines = Lines(lambda task: BrokerSettings(port=int(sys.argv[1]), connect_seconds=600))
+assert not lines.reach({"a": False})
+lines.close()
+"""
+    with socket_on(0) as silent:
+        port = str(silent.getsockname()[1])
+        ended = subprocess.run([sys.executable, "-c", program, port], timeout=60, check=False)
+    assert ended.returncode == 0
 
 
 def test_what_was_told_is_not_told_again(lines: Lines, broker: BrokerSettings) -> None:
-    line = lines.line("b")
-    assert line is not None
+    line = lines.reach({"b": False})["b"]
     heard: list[tuple[str, bytes]] = []
     with MqttConnection(broker, "x", [desired_topic("b", "+", "+")], persistent=False) as link:
         for _ in range(3):

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from cloud.console.rollouts.rows import WITHDRAW
+from cloud.console.rollouts.rows import WITHDRAW, become, send_back
 from cloud.console.rollouts.store import RolloutStore
 from cloud.console.sources import ImpossibleError, Sighting
 from cloud.console.store import Store
 from cloud.console.taking import take
 from edgeloop.protocol.rollout import Outcome
 from edgeloop.remote.rollouts import NewGroup, NewRollout, Rollout
+from tests.devices import wait_until
+from tests.postgres import Postgres
 
 SHA256 = "5e1f0c8ad93b47e6" * 4
 
@@ -127,3 +129,24 @@ def test_what_a_device_says_twice_or_of_another_order_is_no_news(store: Store) -
     late = kept.hear("doors", [(name, said("rolled back")) for name in ("press-1", "press-2")])
     assert [(each.device, each.is_late) for each in late] == [("press-1", True), ("press-2", False)]
     assert kept.rollout(found.rollout).groups[0].rolled_back == 2
+
+
+def test_what_is_heard_waits_for_who_stops_it(postgres: Postgres) -> None:
+    """Else each might hold devices that the other one waits for."""
+    url = postgres.database()
+    with (
+        closing(Store(url)) as store,
+        postgres.connect() as watching,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        take(store, "aggregator", [Sighting("doors", "Running")])
+        kept, waiting = RolloutStore(store), "select 1 from pg_locks where not granted"
+        begun(kept, "r1", "next", (NewGroup(),), [["press-1", "press-2"]])
+        serial = kept.newest_serial("r1")
+        said = Outcome(rollout="r1", serial=serial, kind="model", state="applied")
+        with store.database.writing() as stopping:
+            assert become(stopping, "r1", ("running",), "rolled back", "")
+            heard = pool.submit(kept.hear, "doors", [("press-1", said), ("press-2", said)])
+            wait_until(lambda: watching.execute(waiting).fetchone() is not None, 20)
+            send_back(stopping, "r1")
+        assert heard.result() == [], "it is no answer to the order to go back"

@@ -113,6 +113,7 @@ def test_whom_a_task_sends_away() -> None:
     assert selection.sent_away(named, [_device("saw", suspended=True)]) == ()
     twin = _device("node-7", deviceName="press-1")
     assert selection.sent_away(named, [left[0], twin]) == (), "another Device speaks for it"
+    assert selection.sent_away(named, [left[0]], [twin]) == (), "nor where it cannot be read"
     before = a_task({"evicted": ["old"]})
     assert selection.sent_away(before, []) == ("old",), "it is for good"
     found = a_task({"cohort": {"devices": ["a"]}}, cohort={"selector": {}})

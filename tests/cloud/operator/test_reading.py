@@ -128,6 +128,50 @@ def test_a_deleted_device_that_cannot_be_read_is_evicted_by_its_name(
     assert cluster.status("shop-floor")["evicted"] == ["press-1"]
 
 
+def test_a_device_whose_other_device_cannot_be_read_is_not_evicted(
+    cluster: Cluster, start_operator: StartOperator, aggregator: Aggregator, kubelet: Kubelet
+) -> None:
+    start_operator(*aggregator.flags)
+    cluster.create("devices", device("press-1", {"tasks": "shop-floor"}))
+    cluster.create("devices", device("node-7", {"deviceName": "press-1"}))
+    cluster.create("devices", device("press-2"))
+    cluster.create("federatedtasks", task())
+    phase(cluster, "Running")
+    told(cluster, "devices", "press-1")
+    for name in ("node-7", "press-2"):
+        cluster.delete("devices", name)
+        wait("it is gone", lambda name=name: cluster.get("devices", name) is None)  # type: ignore[misc]
+    wait("others are", lambda: cluster.status("shop-floor").get("evicted"))
+    assert cluster.status("shop-floor")["evicted"] == ["press-2"]
+
+
+def test_a_deleted_device_waits_for_a_task_that_cannot_be_read(
+    cluster: Cluster, start_operator: StartOperator, aggregator: Aggregator, kubelet: Kubelet
+) -> None:
+    operator = start_operator(*aggregator.flags, "--forget", "1")
+    cluster.create("devices", device("press-1"))
+    cluster.create("federatedtasks", task(rounds="some"))
+    told(cluster, "federatedtasks", "shop-floor")
+    cluster.delete("devices", "press-1")
+    wait("it is gone", lambda: cluster.get("devices", "press-1") is None)
+    why = last_words(cluster, "StillAdmitted")
+    assert why.startswith("press-1 may still take part: shop-floor to go on without it")
+    assert lines(operator, "shop-floor to go on without it")
+
+
+def test_a_task_that_is_over_keeps_its_reason(
+    cluster: Cluster, start_operator: StartOperator, aggregator: Aggregator
+) -> None:
+    cluster.create("federatedtasks", task(rounds="some"))
+    over = {"phase": "Failed", "lastError": "the disk is full", "conditions": []}
+    cluster.tell("federatedtasks", "shop-floor", over)
+    start_operator(*aggregator.flags)
+    wait("it is told", lambda: cluster.status("shop-floor").get("conditions"))
+    status = cluster.status("shop-floor")
+    assert condition(status, "Accepted")["reason"] == "Unreadable"
+    assert status["lastError"] == "the disk is full"
+
+
 @pytest.fixture
 def authority(tmp_path: Path) -> Iterator[Site]:
     """An authority that is served, and knows an operator's token."""

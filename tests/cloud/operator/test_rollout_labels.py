@@ -41,9 +41,11 @@ def client(
     place = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
     monkeypatch.setattr(place, str(config))
     cluster.create("federatedtasks", task("doors"))
+    cluster.create(
+        "devices", device("node-7", {"deviceName": "press-1"}, site="north", **{LINE: "b"})
+    )
     for name, labels in (
         ("press-0", {"site": "north", LINE: "a.1"}),
-        ("press-1", {"site": "north", LINE: "b"}),
         ("press-2", {"site": "south", LINE: "a.1"}),
         ("saw-1", {"site": "north", LINE: "a.1"}),  # of another task
     ):
