@@ -22,6 +22,7 @@ FORMS = {
     "^https?://[^/]": "an address that begins with http:// or https://",
     r"^https://[A-Za-z0-9._:\[\]-]+/?$": "https://host:port",
     r"^https?://[A-Za-z0-9._:\[\]-]+/?$": "http://host:port or https://host:port",
+    r"^https?://[A-Za-z0-9._:{}\[\]-]+/?$": "http://host:port or https://host:port",
     (
         "^(?:(?:mon|tue|wed|thu|fri|sat|sun)"
         "(?:-(?:mon|tue|wed|thu|fri|sat|sun)|(?:,(?:mon|tue|wed|thu|fri|sat|sun))*) )?"

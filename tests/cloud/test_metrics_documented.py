@@ -50,6 +50,7 @@ def of_a_device(folder: Path) -> str:
     answering = Answering(models, Measured())
     answering.measured.request("http", 200, 1, 0.01)
     answering.measured.request("mqtt", 200, 1, 0.01)
+    answering.measured.say_connected(True)
     with running(Server(answering, ("127.0.0.1", 0), most_bytes=1, at_once=1)) as server:
         return ask(server.server_port, "/metrics")[1]
 
