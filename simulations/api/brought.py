@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import Dataset
 
 from edgeloop.data import Pool, Source, hub
 from edgeloop.data.archives import to_inputs
@@ -18,6 +19,7 @@ from edgeloop.data.samples import check_shard
 from edgeloop.errors import ConfigError, DataError
 from edgeloop.runtime import plugins
 
+_LARGEST = 2**62
 _FORMS = (
     "give a path, (x, y), (x, y, clients), a torch Dataset, a Hugging Face dataset,"
     " or (training, test)"
@@ -86,12 +88,12 @@ def _pool(data: Any, class_names: Sequence[str] | None) -> Pool:
     if isinstance(data, tuple | list) and len(data) in (2, 3):
         x, y, *clients = data
         return _arrays(x, y, clients[0] if clients else None, _names(class_names))
-    if _is_dataset(data) and not hasattr(data, "shape"):
+    if _is_dataset(data) and not _is_array(data):
         return _arrays(*_pair(data), None, _names(class_names, data))
     forms = _FORMS
     if hasattr(data, "dataset"):
         forms = "give its dataset, loader.dataset: edgeloop makes the batches"
-    elif hasattr(data, "shape"):
+    elif _is_array(data):
         forms = "give its labels, too: (x, y)"
     elif isinstance(data, Mapping):
         forms = "give its arrays: (x, y)"
@@ -104,9 +106,14 @@ def _joined(parts: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> list[NDArray[
     if len(shapes) > 1:
         problem = f"its parts have samples of shapes {', '.join(map(str, sorted(shapes)))}"
         raise DataError("data", problem, "make them alike")
-    if len({y.dtype.kind in "US" for _, y in parts}) > 1:
+    if len({_has_words(y) for _, y in parts}) > 1:
         raise DataError("data", "its parts have words and numbers as labels", "give one of both")
     return [np.concatenate([pair[place] for pair in parts]) for place in (0, 1)]
+
+
+def _has_words(cells: NDArray[Any]) -> bool:
+    mixed = cells.dtype.kind == "O"  # words, and what is missing
+    return any(isinstance(each, str) for each in cells) if mixed else cells.dtype.kind in "US"
 
 
 def _names(given: Sequence[str] | None, data: Any = None) -> tuple[str, ...] | None:
@@ -118,7 +125,11 @@ def _names(given: Sequence[str] | None, data: Any = None) -> tuple[str, ...] | N
         return tuple(map(str, found)) if isinstance(found, Iterable) else None
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise ConfigError("class_names", f"are {given!r}, and no list", "give a list of names")
-    return tuple(map(str, given))
+    names = tuple(map(str, given))
+    if len({*names}) < len(names):
+        again = next(name for name in names if names.count(name) > 1)
+        raise ConfigError("class_names", f"have {again!r} twice", "give each class its own name")
+    return names
 
 
 def _is_dataset(data: Any) -> bool:
@@ -127,13 +138,19 @@ def _is_dataset(data: Any) -> bool:
     return readable and not isinstance(data, Mapping)
 
 
+def _is_array(data: Any) -> bool:
+    """Return whether something is an array or a table, and no torch Dataset, whatever that has."""
+    known = any(hasattr(data, name) for name in ("dtype", "columns", "iloc"))
+    return known and not isinstance(data, Dataset)
+
+
 def _are_parts(data: Sequence[Any]) -> bool:
     """Return whether these are parts, training then test: torch Datasets, or pairs (x, y)."""
     return all(_is_pair(part) or _is_torch_like(part) for part in data)
 
 
 def _is_torch_like(part: Any) -> bool:
-    plain = isinstance(part, tuple | list | str | np.ndarray) or hasattr(part, "shape")
+    plain = isinstance(part, tuple | list | str) or _is_array(part)
     return _is_dataset(part) and not plain
 
 
@@ -233,7 +250,7 @@ def _labels(
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     _check_known(cells, "label")
     if cells.dtype.kind == "O":
-        cells = cells.astype(str)
+        cells = cells.astype(np.int64 if all(map(_is_whole, cells)) else str)
     given = () if class_names is None else tuple(class_names)
     if class_names is not None and cells.dtype.kind in "iub":
         return cells.astype(np.int64), given
@@ -250,6 +267,16 @@ def _labels(
     return cells.astype(np.int64), given
 
 
+def _are_words(cells: Any) -> bool:
+    return not isinstance(cells, list) or all(isinstance(each, str) for each in cells)
+
+
+def _is_whole(cell: Any) -> bool:
+    """Return whether a cell of any type is a whole number; `True` is a word."""
+    number = isinstance(cell, int | float | np.integer | np.floating) and not isinstance(cell, bool)
+    return number and abs(cell) < _LARGEST and int(cell) == cell
+
+
 def _array(given: Any, what: str = "inputs") -> NDArray[Any]:
     """Return an array (N, ...) of an array, a tensor, a list or an image.
 
@@ -261,6 +288,8 @@ def _array(given: Any, what: str = "inputs") -> NDArray[Any]:
     try:
         plain = [_plain(each) for each in given] if isinstance(given, list | tuple) else given
         array = np.asarray(_plain(plain))
+        if array.dtype.kind == "U" and array.ndim == 1 and not _are_words(plain):
+            array = np.asarray(plain, object)  # NaN among words is no word
     except ValueError as error:
         raise DataError("data", f"its {what} have different shapes", "make them alike") from error
     if array.ndim == 0:

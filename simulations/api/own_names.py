@@ -2,7 +2,6 @@
 
 import re
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,11 +13,9 @@ from edgeloop import models
 from edgeloop.errors import ConfigError
 from edgeloop.runtime import plugins
 from edgeloop.runtime.plugins import Group
+from simulations.api.own_process import ONE_AT_A_TIME
 
 _NOT_A_LETTER = re.compile(r"[^a-z0-9]+")
-
-_ONE_AT_A_TIME = threading.RLock()
-"""Held by a run: torch's random stream, its threads and the names are the process's."""
 
 
 @dataclass(eq=False)
@@ -68,7 +65,7 @@ class Brought:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Have the names for this call alone: one at a time, or one within another."""
-        with _ONE_AT_A_TIME:
+        with ONE_AT_A_TIME:
             _running.append(self)
             try:
                 yield

@@ -7,16 +7,15 @@ import tempfile
 import weakref
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from edgeloop.errors import RunError
 from edgeloop.runtime import atomic_files
 from simulations.api import progress
+from simulations.api.own_process import torch_as_it_begins
 from simulations.engine.execution import Watch
 from simulations.engine.run import simulate
 from simulations.report import simulated
@@ -192,27 +191,12 @@ def execute(
     passing = folder is None
     place = folder or Path(tempfile.mkdtemp(prefix="edgeloop-run-")) / "run"
     try:
-        with _torch_as_it_begins(), _watching(settings, shown) as watch:
+        with torch_as_it_begins(), _watching(settings, shown) as watch:
             return Run(place, simulate(settings, place, watch, sinks, again), passing=passing)
     except BaseException:
         if passing:
             shutil.rmtree(place.parent, ignore_errors=True)
         raise
-
-
-@contextmanager
-def _torch_as_it_begins() -> Iterator[None]:
-    """Have torch as a new process has it, whatever a notebook's cells have set; then as it was."""
-    threads, kind = torch.get_num_threads(), torch.get_default_dtype()
-    usual = torch.get_default_device().type == "cpu"  # a context costs each operation something
-    try:
-        torch.set_default_dtype(torch.float32)
-        place = nullcontext() if usual else torch.device("cpu")
-        with torch.inference_mode(mode=False), torch.enable_grad(), place:
-            yield
-    finally:
-        torch.set_default_dtype(kind)
-        torch.set_num_threads(threads)  # a run takes one: as many change the bits
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """`edgeloop.Scenario`: a table of runs, a paper's or one's own."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from edgeloop.errors import ConfigError
 from edgeloop.runtime import config
+from simulations.api.own_process import own_process
 from simulations.api.progress import progress as showing
 from simulations.api.run import Run
 from simulations.engine.batch import run_all
@@ -88,7 +90,8 @@ class Scenario:
                 done.append(key)
                 report(len(done), ", ".join(part for part in key[0] if part))
 
-            run_all(jobs, workers if workers > 1 else 0, tell, None)
+            with own_process() if workers == 1 else nullcontext():
+                run_all(jobs, workers if workers > 1 else 0, tell, None)
         found: dict[Cell, list[Run]] = {}
         for (cell, _), job in jobs.items():
             found.setdefault(cell, []).append(Run.load(job.folder))

@@ -9,7 +9,7 @@ from edgeloop.participation import Recorded
 from edgeloop.runtime import atomic_files
 from simulations.engine import checkpoint
 from simulations.engine.run_plan import Plan
-from simulations.results.folder import IDENTITY, SUMMARY, differences
+from simulations.results.folder import IDENTITY, SUMMARY, differences, excused
 
 log = logging.getLogger(__name__)
 
@@ -51,5 +51,5 @@ def _longer(folder: Path, config: Mapping[str, Any]) -> bool:
     except (AttributeError, KeyError, OSError, TypeError, ValueError):
         return False  # `claim` says what is wrong with it
     finished = (folder / SUMMARY).exists()
-    allowed = all(each.startswith("versions.") and not finished for each in differing)
+    allowed = not differing or (not finished and differing == excused(held, config, differing))
     return allowed and isinstance(before, int) and before < after

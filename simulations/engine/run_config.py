@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeloop.data import Federation
 from edgeloop.runtime import atomic_files
-from simulations.engine.own_code import definitions
+from simulations.engine.own_definitions import definitions
 from simulations.engine.run_plan import Plan
 from simulations.results.folder import IDENTITY
 from simulations.settings import RunSettings
@@ -15,10 +15,9 @@ from simulations.settings import RunSettings
 
 def config(plan: Plan, federation: Federation) -> dict[str, Any]:
     """Return all that decides a run's results, and where it ran."""
-    code = definitions(plan.asked, plan.clients.models)
     return {
         **plan.asked,
-        **({"code": code} if code else {}),
+        **definitions(plan.asked, plan.clients.models),
         "clients": len(plan.clients.models),
         "hyperparameters": plan.clients.hyperparameters(),
         "partition_fingerprint": federation.fingerprint(),

@@ -25,6 +25,7 @@ def only_group(runs: Sequence[FinishedRun], side: str, place: str) -> Group:
     groups = group_runs(runs)
     if len(groups) > 1:
         keys = ", ".join(differing_settings([group.stated_settings for group in groups]))
+        keys = keys or "the first weights of their own networks"
         problem = f"{place} holds runs that differ in more than the seed: {keys}"
         raise ConfigError(side, problem, "give a folder whose runs have the same settings")
     return groups[0]

@@ -92,7 +92,8 @@ def held(folder: Path) -> Iterator[None]:
 def claim(folder: Path, config: Mapping[str, Any], again: bool = False) -> bool:
     """Make the folder this run's, or find that it is so already.
 
-    A run that other versions began continues, with a warning: its folder tells which.
+    A run that other versions began continues, with a warning: its folder tells which. So does one
+    whose own code cannot be compared, as between two minor versions of Python.
 
     Args:
         folder: made if it is not there.
@@ -123,7 +124,7 @@ def _recognize(folder: Path, config: Mapping[str, Any], again: bool) -> bool:
         differing = differences(held, config)
     except (AttributeError, OSError, ValueError) as error:
         raise RunError(f"out {folder}", "is not empty, and holds no run", remedy) from error
-    older = [each for each in differing if each.startswith("versions.")]
+    older = excused(held, config, differing)
     finished = (folder / SUMMARY).exists()
     if differing and (finished or differing != older):
         problem = f"holds another run: {', '.join(differing)}"
@@ -132,13 +133,41 @@ def _recognize(folder: Path, config: Mapping[str, Any], again: bool) -> bool:
         problem = f"holds this very run, finished: see its {SUMMARY}"
         raise RunError(f"out {folder}", problem, f"to run it again, {remedy}")
     if older:
+        unknown = any(not each.startswith("versions.") for each in older)
         log.warning(
             "out %s: continuing a run that other versions began: %s; its last digits may differ"
-            " from those of either version alone",
+            " from those of either version alone%s",
             folder,
             ", ".join(older),
+            "; whether your own code has changed cannot be told" if unknown else "",
         )
     return finished
+
+
+def excused(held: Mapping[str, Any], wanted: Mapping[str, Any], differing: list[str]) -> list[str]:
+    """Return the differences with which a run goes on: versions, and digests that go by them.
+
+    Bytecode is another one for each minor version of Python, and a network of torch's may have
+    other facts in another torch; runs of older versions have no digest.
+
+    Args:
+        held: a folder's configuration.
+        wanted: that of the run that goes on.
+        differing: their `differences`.
+    """
+    kinds = ["versions."]
+    if "code" not in held or _tells_code_by(held) != _tells_code_by(wanted):
+        kinds.append("code.")
+    if "code_weights" not in held:
+        kinds.append("code_weights.")
+    return [each for each in differing if each.startswith(tuple(kinds))]
+
+
+def _tells_code_by(config: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the versions that a digest of code depends on."""
+    told = _flat(config)
+    python = str(told.get("versions.python")).split(".")[:2]
+    return python, told.get("versions.torch"), told.get("versions.edgeloop")
 
 
 def _with_its_own(held: Mapping[str, Any]) -> str:

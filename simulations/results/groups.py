@@ -87,7 +87,8 @@ def group_runs(runs: Iterable[FinishedRun]) -> list[Group]:
     found: dict[str, list[FinishedRun]] = {}
     for run in runs:
         found.setdefault(json.dumps(run.settings, sort_keys=True), []).append(run)
-    groups = [tuple(sorted(each, key=lambda run: run.seed)) for each in found.values()]
+    alike = [part for each in found.values() for part in _by_weights(each)]
+    groups = [tuple(sorted(each, key=lambda run: run.seed)) for each in alike]
     for group in groups:
         _check_seeds(group)
     names = [_name(group[0], groups) for group in groups]
@@ -96,6 +97,16 @@ def group_runs(runs: Iterable[FinishedRun]) -> list[Group]:
         Group(f"{name} ({count + 1})" if count else name, group)
         for name, count, group in zip(names, again, groups, strict=True)
     ]
+
+
+def _by_weights(runs: Sequence[FinishedRun]) -> list[Sequence[FinishedRun]]:
+    """Part runs by their own networks' first weights, if a seed is there with several."""
+    if len({run.seed for run in runs}) == len(runs):
+        return [runs]
+    found: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        found.setdefault(json.dumps(run.own_weights, sort_keys=True), []).append(run)
+    return list(found.values())
 
 
 def _check_seeds(runs: Sequence[FinishedRun]) -> None:

@@ -24,9 +24,11 @@ from simulations.results.folder import (
     flat,
 )
 
-_UNTOLD = re.compile(rf"(hyperparameters\.)?seed|options(\..*)?|{'|'.join(FREE_SETTINGS)}")
-"""Keys that are no settings: seeds, what changes no result, and options, because hyperparameters
-say what they led to."""
+_UNTOLD = re.compile(
+    rf"(hyperparameters\.)?seed|options(\..*)?|code_weights(\..*)?|{'|'.join(FREE_SETTINGS)}"
+)
+"""Keys that are no settings: seeds, an own network's first weights, which are drawn as by a seed,
+what changes no result, and options, because hyperparameters say what they led to."""
 _REMEDY = "give a finished run's folder, or one that holds some"
 
 
@@ -41,6 +43,7 @@ class _Config(BaseModel):
     data: str
     seed: int
     partition_fingerprint: str
+    code_weights: dict[str, str] = {}
 
 
 class Summary(BaseModel):
@@ -116,6 +119,11 @@ class FinishedRun:
         """Every setting by its whole key, but for the seed and what changes no result."""
         every = flat(self.summary.config.model_dump())
         return {key: value for key, value in every.items() if not _UNTOLD.fullmatch(key)}
+
+    @property
+    def own_weights(self) -> dict[str, str]:
+        """A digest of the first weights of each own network that a module was given for."""
+        return dict(self.summary.config.code_weights)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -208,7 +216,7 @@ def with_companions(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
 
 
 def _same(run: FinishedRun) -> str:
-    return json.dumps([run.settings, run.seed], sort_keys=True)
+    return json.dumps([run.settings, run.seed, run.own_weights], sort_keys=True)
 
 
 def is_run(folder: Path) -> bool:

@@ -32,6 +32,12 @@ class Labelled(Dataset[Any]):
         return X[number], self.label(int(Y[number]))
 
 
+class Shaped(Labelled):
+    """A data set that says what its inputs are like."""
+
+    shape = (1, 4, 4)
+
+
 class Broken(Labelled):
     """One sample cannot be read."""
 
@@ -80,6 +86,27 @@ def test_clients_of_any_kind() -> None:
     assert clients.tolist() == Y.tolist()
 
 
+@pytest.mark.parametrize("cells", [Y.tolist(), (1.0 * Y).tolist()])
+def test_whole_numbers_among_objects_are_numbers(cells: list[Any]) -> None:
+    found = pool((X, np.array(cells, dtype=object)), class_names=["cat", "dog"])
+    assert found.class_names == ("cat", "dog")
+    assert found.labels.tolist() == Y.tolist()
+
+
+def test_numbers_and_words_in_a_list_are_words() -> None:
+    assert pool((X, [[7, "a"][label] for label in Y])).class_names == ("7", "a")
+
+
+def test_a_data_set_may_have_a_shape() -> None:
+    assert pool(Shaped(int)).labels.tolist() == Y.tolist()
+    assert len(pool((Shaped(int), Shaped(int))).labels) == 2 * len(Y)
+
+
+def test_parts_with_words_of_two_kinds() -> None:
+    words = np.array(["cat", "dog"])[Y]
+    assert pool(((X, words), (X, words.astype(object)))).class_names == ("cat", "dog")
+
+
 def test_a_tensor_of_bfloat16() -> None:
     assert pool((torch.ones(20, 2).bfloat16(), Y)).inputs.dtype == np.float32
 
@@ -103,6 +130,10 @@ def test_a_tensor_of_bfloat16() -> None:
         ((np.ma.masked_less(X, 0), Y), "its inputs have masked values"),
         ((X, Y, [None, "a"] * 10), "sample 0 has no client"),
         ((X, Y, np.where(Y, np.nan, 1.0)), "sample 1 has no client"),
+        ((X, Y, ["a", float("nan")] * 10), "sample 1 has no client"),
+        ((X, ["a", float("nan")] * 10), "sample 1 has no label"),
+        (Labelled(lambda label: float("nan") if label else "a"), "sample 1 has no label"),
+        (((X, ["a", "b"] * 10), (X, ["a", float("nan")] * 10)), "sample 21 has no label"),
         ((X, np.where(Y, np.nan, 1.0)), "sample 1 has no label"),
     ],
 )
@@ -126,6 +157,11 @@ def test_tables_of_pandas() -> None:
 def test_class_names_are_a_list(names: Any) -> None:
     with pytest.raises(ConfigError, match=r"class_names: are .*, and no list"):
         pool((X, Y), class_names=names)
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    with pytest.raises(ConfigError, match="class_names: have 'a' twice"):
+        pool((X, Y), class_names=["a", "b", "a"])
 
 
 def test_data_that_name_their_classes_take_no_names() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import edgeloop
 from edgeloop.errors import ConfigError, ModelError, RunError
-from simulations.engine.own_code import digest
+from simulations.results.groups import group_runs
 
 Y = np.arange(80) % 2
 X = np.random.default_rng(0).normal(Y[:, None, None, None], 0.5, (80, 1, 8, 8)).astype(np.float32)
@@ -101,43 +101,24 @@ def test_what_has_no_own_code_has_no_digest() -> None:
     assert "tests.api.test_own_names:Net" in run().summary["config"]["code"]
 
 
-def made(text: str) -> Any:
-    """Return `Thing` of a cell that is run now."""
-    space: dict[str, Any] = {"__name__": "cell", "nn": nn}
-    exec(compile(text, "<cell>", "exec"), space)  # noqa: S102 - what a notebook does
-    return space["Thing"]
-
-
-FUNCTION = "def inner(x):\n    return x + 1\ndef Thing(x):\n    return inner(x)\n"
-CLASS = "class Thing(nn.Module):\n    def forward(self, x):\n        return x in {'a', 'b'} or x\n"
-
-
-@pytest.mark.parametrize("text", [FUNCTION, CLASS])
-def test_the_same_cell_again_is_the_same(text: str) -> None:
-    moved = "\n\n# a comment\n" + text
-    assert digest(made(text)) == digest(made(moved))
-
-
-@pytest.mark.parametrize(
-    ("text", "old", "new"),
-    [
-        (FUNCTION, "x + 1", "x + 2"),
-        (FUNCTION, "inner(x)\n", "inner(2 * x)\n"),
-        (CLASS, "'b'", "'c'"),
-    ],
-)
-def test_another_cell_is_another(text: str, old: str, new: str) -> None:
-    changed = text.replace(old, new)
-    assert changed != text
-    assert digest(made(text)) != digest(made(changed))
-
-
-def test_weights_and_closed_over_values_count() -> None:
+def test_seeds_of_a_network_that_is_made_anew_are_compared() -> None:
+    """Its first weights make another run of it, and no other settings."""
     torch.manual_seed(0)
-    assert digest(Net()) != digest(Net())
-    assert digest(lambda: layers(5)) != digest(lambda: layers(6))
-    assert digest(partial(layers, 5)) == digest(partial(layers, 5))
-    assert digest(partial(layers, 5)) != digest(partial(layers, 6))
+    first, second = (run(model=Net(), seed=seed) for seed in range(2))
+    found = edgeloop.compare([first, second], first)
+    assert found["a"]["seeds"] == [0, 1]
+    assert found["settings"] == {}
+    other = run(model=Net(), seed=0)
+    assert len(group_runs([first.finished, second.finished])) == 1
+    assert len(group_runs([first.finished, other.finished])) == 2
+    with pytest.raises(ConfigError, match="the first weights of their own networks"):
+        edgeloop.compare([first, other], first)
+
+
+def test_a_run_does_not_go_on_with_other_first_weights(tmp_path: Path) -> None:
+    run(model=Net(), out=tmp_path / "run")
+    with pytest.raises(RunError, match=r"another run: code_weights\.own-net \("):
+        run(model=Net(), out=tmp_path / "run")
 
 
 def test_a_module_that_is_loaded_again_is_looked_at_again(

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from edgeloop.cli.main import main
 from edgeloop.data import Partition
 from edgeloop.errors import ConfigError, DataError, InputError, ModelError, RunError
 from simulations.api.brought import data_name
+from simulations.api.own_process import ONE_AT_A_TIME
 
 ROOT = Path(__file__).parents[2]
 COUNTED = 25
@@ -478,19 +480,58 @@ def noted(inputs: Tensor) -> Tensor:
     return inputs
 
 
-def test_a_scenario_runs_in_this_process(tmp_path: Path) -> None:
-    """Or a script without a guarded main part would start itself again."""
+HELD: set[bool] = set()
+
+
+def watched(inputs: Tensor) -> Tensor:
+    """Note whether another thread would have to wait."""
+
+    def tries() -> None:
+        free = ONE_AT_A_TIME.acquire(blocking=False)
+        HELD.add(not free)
+        if free:
+            ONE_AT_A_TIME.release()
+
+    other = threading.Thread(target=tries)
+    other.start()
+    other.join()
+    return inputs
+
+
+def small_table(augment: str) -> edgeloop.Scenario:
+    """Return a table of one cell."""
     settings = {"data": "fashion-sample", "partition": "iid", "clients": 2, "samples": 100}
-    table = edgeloop.Scenario(
+    return edgeloop.Scenario(
         {
             **{"title": "one", "question": "Where does it run?", "source": "nobody", "seeds": 1},
-            "settings": {**settings, "rounds": 1, "width": 16, "augment": f"{__name__}:noted"},
+            "settings": {**settings, "rounds": 1, "width": 16, "augment": augment},
             "rows": [{"name": "FedAvg", "settings": {"algorithm": "fedavg"}}],
             "columns": [{"name": "fashion"}],
         }
     )
-    table.run(tmp_path / "table", progress=False)
+
+
+def test_a_scenario_runs_in_this_process(tmp_path: Path) -> None:
+    """Or a script without a guarded main part would start itself again."""
+    small_table(f"{__name__}:noted").run(tmp_path / "table", progress=False)
     assert {os.getpid()} == PROCESSES
+
+
+def test_a_scenario_has_torch_as_it_begins(tmp_path: Path) -> None:
+    """Whatever a notebook has set; and nobody else runs meanwhile."""
+    threads = torch.get_num_threads()
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(2)
+    try:
+        with torch.inference_mode():
+            found = small_table(f"{__name__}:watched").run(tmp_path / "table", progress=False)
+        assert len(found["FedAvg", "fashion"]) == 1
+        assert torch.get_default_dtype() == torch.float64
+        assert torch.get_num_threads() == 2
+        assert {True} == HELD
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_num_threads(threads)
 
 
 def test_a_generator() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from edgeloop.errors import RunError
+from edgeloop.runtime import atomic_files
+from simulations.engine import extension
 from simulations.engine import run as running
 from simulations.engine.run import simulate
 from simulations.settings import RunSettings
@@ -71,6 +73,17 @@ def test_a_stop_while_it_is_extended(
                 simulate(long, tmp_path / "run", silent)
     extended = simulate(long, tmp_path / "run", silent)
     assert lasting(extended) == lasting(simulate(long, tmp_path / "whole", silent))
+
+
+def test_a_run_of_before_there_were_digests_is_extended(tmp_path: Path) -> None:
+    wanted = {"rounds": 3, "code": {"own-net": "a1"}, "versions": {"python": "3.11.9"}}
+    for held, said in (
+        ({"rounds": 2, "versions": {"python": "3.11.9"}}, True),
+        ({"rounds": 2, "code": {"own-net": "a2"}, "versions": {"python": "3.10.9"}}, True),
+        ({"rounds": 2, "code": {"own-net": "a2"}, "versions": {"python": "3.11.1"}}, False),
+    ):
+        atomic_files.write_json(tmp_path / "run.json", held)
+        assert extension._longer(tmp_path, wanted) is said, held
 
 
 def test_what_is_another_run_is_refused(settings: RunSettings, tmp_path: Path) -> None:

@@ -9,7 +9,12 @@ from edgeloop.errors import RunError, TakenError
 from edgeloop.runtime import atomic_files
 from simulations.results.folder import claim, claim_study, held
 
-CONFIG = {"rounds": 3, "workers": 1, "versions": {"torch": "2"}, "models_by_client": {"a": "cnn"}}
+CONFIG: dict[str, Any] = {
+    "rounds": 3,
+    "workers": 1,
+    "versions": {"torch": "2"},
+    "models_by_client": {"a": "cnn"},
+}
 
 
 def test_a_new_folder_becomes_the_runs(tmp_path: Path) -> None:
@@ -38,6 +43,48 @@ def test_a_run_that_another_version_began_goes_on(
     atomic_files.write_json(tmp_path / "summary.json", {})
     with pytest.raises(RunError, match=r"another run: versions\.torch"):
         claim(tmp_path, later)
+
+
+OWN = {
+    **CONFIG,
+    "versions": {"torch": "2", "python": "3.11.9", "edgeloop": "1"},
+    "code": {"own-net": "a1"},
+    "code_weights": {"own-net": "b1"},
+}
+
+
+@pytest.mark.parametrize(
+    ("versions", "goes_on"),
+    [
+        ({"python": "3.11.10"}, False),
+        ({"python": "3.12.1"}, True),
+        ({"torch": "3"}, True),
+        ({"edgeloop": "2"}, True),
+    ],
+)
+def test_own_code_of_other_versions_is_not_compared(
+    versions: dict[str, str], goes_on: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    claim(tmp_path, OWN)
+    later = {**OWN, "versions": {**OWN["versions"], **versions}, "code": {"own-net": "a2"}}
+    if goes_on:
+        claim(tmp_path, later)
+        assert "code.own-net (a1 there, a2 here); its last digits" in caplog.text
+        assert "whether your own code has changed cannot be told" in caplog.text
+    else:
+        with pytest.raises(RunError, match=r"another run: .*code\.own-net \(a1 there, a2 here\)"):
+            claim(tmp_path, later)
+    with pytest.raises(RunError, match=r"code_weights\.own-net \(b1 there, b2 here\)"):
+        claim(tmp_path, {**later, "code_weights": {"own-net": "b2"}})
+
+
+def test_a_run_of_before_there_were_digests_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    claim(tmp_path, {key: OWN[key] for key in OWN if not key.startswith("code")})
+    claim(tmp_path, OWN)
+    assert "code.own-net (nothing there, a1 here)" in caplog.text
+    assert "code_weights.own-net (nothing there, b1 here)" in caplog.text
 
 
 def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
