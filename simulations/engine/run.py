@@ -76,25 +76,26 @@ def _simulate(
     plan = Plan(settings, divided.early, generator, base)
     server_algorithm(plan, plan.clients.algorithm)  # or an error, before anything is written
     config = run_config.config(plan, everyone)
+    found = concerns.data_warnings(divided.early, plan.clients.least_samples)
     _check_beside(settings, divided.early)
     with held(folder):
         extension.extend(folder, plan, config)
         if claim(folder, config, again):
             return companion.summary(folder)
-        return _execute(plan, divided, folder, config, sinks, watch)
+        concerns.log_all(found)
+        return _execute(plan, divided, folder, config, found, sinks, watch)
 
 
-def _execute(
+def _execute(  # noqa: PLR0913 - a run in all its parts
     plan: Plan,
     divided: late_clients.LateSplit,
     folder: Path,
     config: Mapping[str, Any],
+    found: Sequence[str],
     sinks: Sequence[Sink],
     watch: Watch,
 ) -> dict[str, Any]:
     """Run the rounds in a folder that is this run's, and write its results."""
-    found = concerns.data_warnings(divided.early, plan.clients.least_samples)
-    concerns.log_all(found)
     shares = measurements.partition_file(divided.early, plan.clients.models)
     atomic_files.write(folder / PARTITION, shares)
     worked = measurements.processor_seconds()

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -60,15 +60,13 @@ WHOLE = ("models_by_client",)
 def held(folder: Path) -> Iterator[None]:
     """Have a run's folder for this process alone; make it if it is not there.
 
-    What was made, and is still empty in the end, is removed again.
-
     The lock is on the folder itself, leaves no file, and ends with the process, however that ends.
     A folder that cannot be made or locked is not held: `claim` says what is wrong with it.
 
     Raises:
         TakenError: if another process is at work in it.
     """
-    handle, made = None, [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
+    handle = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -82,9 +80,6 @@ def held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # the first that is not empty, and those around it, stay
-            for each in made:
-                each.rmdir()
         if handle is not None:
             os.close(handle)
 
